@@ -1,0 +1,81 @@
+import { assert } from './assert.ts'
+
+const KiB = 1024
+const MiB = 1024 * KiB
+const GiB = 1024 * MiB
+
+/**
+ * Every maximum in Ramet, by name. Passing one is a handled error, never growth.
+ * Names end in their unit.
+ */
+export const limits = {
+  // names and requests
+  nameChars: 63,
+  labelCount: 32,
+  labelValueChars: 256,
+  environmentBytes: 64 * KiB,
+  requestBodyBytes: 1 * MiB,
+  listPageRows: 500,
+  idempotencyKeyChars: 255,
+  idempotencyTtlMs: 24 * 3600_000,
+
+  // one vm
+  memoryMinBytes: 64 * MiB,
+  memoryMaxBytes: 1024 * GiB,
+  cpuMaxCount: 64,
+  diskMaxCount: 8,
+  nicMaxCount: 4,
+  portMaxCount: 64,
+  injectedFileCount: 64,
+  injectedFileBytes: 1 * MiB,
+  ttlMaxMs: 365 * 24 * 3600_000,
+  consoleBytes: 4 * MiB,
+  consoleTailLines: 20,
+
+  // one fork call
+  forkMaxCount: 100,
+  forkParallelCount: 4,
+  armedMaxCount: 64,
+
+  // QEMU
+  qmpMessageBytes: 16 * MiB,
+  qmpTimeoutMs: 10_000,
+  qmpConnectTimeoutMs: 20_000,
+  vmmLogBytes: 1 * MiB,
+  incomingTimeoutMs: 60_000,
+  deviceStateBytes: 64 * MiB,
+
+  // the guest link (see docs/agent-protocol.md)
+  framePayloadBytes: 64 * KiB,
+  streamWindowBytes: 256 * KiB,
+  linkStreamCount: 256,
+  linkConnectTimeoutMs: 30_000,
+  linkRequestTimeoutMs: 30_000,
+  guestBootTimeoutMs: 180_000,
+  hookTimeoutMs: 30_000,
+  freezeTimeoutMs: 10_000,
+  clockSkewMs: 50,
+
+  // operations, events
+  operationHistoryCount: 1_000,
+  eventHistoryCount: 1_000,
+  eventSubscriberCount: 64,
+} as const
+
+// Relations between limits, checked when Ramet starts.
+assert(limits.framePayloadBytes <= limits.streamWindowBytes, 'a whole frame fits into a stream window')
+assert(limits.forkParallelCount <= limits.forkMaxCount, 'parallel forks within a call')
+assert(limits.environmentBytes <= limits.requestBodyBytes, 'an environment fits into a request')
+
+/** Thousands of bytes and up as people read them: `512 KiB`, `1.5 GiB`. */
+export function formatBytes(bytes: number): string {
+  if (bytes < KiB) return `${bytes} B`
+  const units = ['KiB', 'MiB', 'GiB', 'TiB']
+  let value = bytes / KiB
+  let unit = 0
+  while (value >= KiB && unit < units.length - 1) {
+    value /= KiB
+    unit += 1
+  }
+  return `${value >= 100 || Number.isInteger(value) ? Math.round(value) : value.toFixed(1)} ${units[unit]}`
+}
