@@ -45,6 +45,10 @@ export const limits = {
   incomingTimeoutMs: 60_000,
   deviceStateBytes: 64 * MiB,
 
+  // memory bases
+  hostReserveBytes: 256 * MiB,
+  memoryChunkBytes: 8 * MiB,
+
   // the guest link (see docs/agent-protocol.md)
   framePayloadBytes: 64 * KiB,
   streamWindowBytes: 256 * KiB,
@@ -60,6 +64,13 @@ export const limits = {
   operationHistoryCount: 1_000,
   eventHistoryCount: 1_000,
   eventSubscriberCount: 64,
+
+  // the store (the cluster's messages are at most 1 MiB, and a document is one message)
+  storeKeyChars: 255,
+  storeValueBytes: 1 * MiB - 4 * KiB,
+  storeCommitCount: 1_000,
+  storeBusyTimeoutMs: 5_000,
+  journalIdentBytes: 16 * KiB,
 } as const
 
 // Relations between limits, checked when Ramet starts.

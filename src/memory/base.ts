@@ -1,0 +1,156 @@
+/**
+ * A base: guest RAM that no process can change any more, in a sealed memory file. Every vm maps one
+ * privately. A base is written once, by `BaseWriter`, and then held by a keeper.
+ */
+import { closeSync, fstatSync, writeSync } from 'node:fs'
+import { setImmediate as breathe } from 'node:timers/promises'
+import {
+  allocatedBytes,
+  createMemfd,
+  immutableSeals,
+  punchHole,
+  reserveSpace,
+  sealFile,
+  sealsOf,
+} from '../host/memfd.ts'
+import { type ReadMemoryInfo, readMemoryInfo } from '../host/meminfo.ts'
+import { RametError } from '../shared/errors.ts'
+import { formatBytes, limits } from '../shared/limits.ts'
+
+export const pageBytes = 4096
+
+/** A run of guest RAM: where it begins, how long it is, both multiples of the page size. */
+export interface Run {
+  readonly offsetBytes: number
+  readonly lengthBytes: number
+}
+
+/** An open descriptor of a sealed base. Whoever holds it closes it. */
+export interface OpenBase {
+  readonly id: string
+  readonly fd: number
+  readonly sizeBytes: number
+}
+
+export function memfdNameOf(baseId: string): string {
+  return `ramet-${baseId}`
+}
+
+/** @throws RametError `NO_CAPACITY` when the host has not that much memory to spare */
+export function checkMemoryFor(bytes: number, what: string, readMemory: ReadMemoryInfo = readMemoryInfo): void {
+  const { availableBytes } = readMemory()
+  if (bytes + limits.hostReserveBytes <= availableBytes) return
+  const reserve = formatBytes(limits.hostReserveBytes)
+  throw new RametError('NO_CAPACITY', {
+    message: `${what} needs ${formatBytes(bytes)}; the host has ${formatBytes(availableBytes)}, of which ${reserve} stay free`,
+    details: { neededBytes: bytes, availableBytes, reserveBytes: limits.hostReserveBytes },
+  })
+}
+
+export interface CreateBaseOptions {
+  id: string
+  /** size of the guest RAM, a multiple of 4 KiB */
+  sizeBytes: number
+  readMemory?: ReadMemoryInfo
+  signal?: AbortSignal
+}
+
+/**
+ * Writes the content of a base, then seals it. Its whole size is reserved first, so that a host short of
+ * memory refuses here and not by a signal in the middle; what was never written is given back at the end
+ * and stays a hole that reads as zeros.
+ */
+export class BaseWriter implements Disposable {
+  readonly id: string
+  readonly sizeBytes: number
+  readonly #fd: number
+  #closed = false
+  /** end of the last run written: runs come in ascending order, so holes are known without a map */
+  #endBytes = 0
+  readonly #holes: Run[] = []
+
+  private constructor(id: string, sizeBytes: number, fd: number) {
+    this.id = id
+    this.sizeBytes = sizeBytes
+    this.#fd = fd
+  }
+
+  /** @throws RametError `NO_CAPACITY`, `NO_SPACE`; the signal's reason when aborted */
+  static async create(options: CreateBaseOptions): Promise<BaseWriter> {
+    const { id, sizeBytes, signal } = options
+    if (sizeBytes <= 0 || sizeBytes % pageBytes !== 0) {
+      throw new RametError('INVALID_ARGUMENT', { message: `a base of ${sizeBytes} bytes is not whole pages` })
+    }
+    checkMemoryFor(sizeBytes, `memory base ${id}`, options.readMemory)
+    const writer = new BaseWriter(id, sizeBytes, createMemfd(memfdNameOf(id), sizeBytes))
+    try {
+      for (let at = 0; at < sizeBytes; at += limits.memoryChunkBytes) {
+        signal?.throwIfAborted()
+        reserveSpace(writer.#fd, at, Math.min(limits.memoryChunkBytes, sizeBytes - at))
+        await breathe()
+      }
+      return writer
+    } catch (error) {
+      writer[Symbol.dispose]()
+      if (error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'ENOMEM')) {
+        throw new RametError('NO_CAPACITY', { message: `no memory for base ${id}`, cause: error })
+      }
+      throw error
+    }
+  }
+
+  /** Writes pages at an offset; calls come in ascending order of offset and do not overlap. */
+  write(bytes: Uint8Array, offsetBytes: number): void {
+    if (offsetBytes < this.#endBytes || offsetBytes + bytes.length > this.sizeBytes) {
+      throw new RametError('INTERNAL', { message: `write at ${offsetBytes} of base ${this.id} out of order` })
+    }
+    this.#skipTo(offsetBytes)
+    for (let done = 0; done < bytes.length; ) {
+      done += writeSync(this.#fd, bytes, done, bytes.length - done, offsetBytes + done)
+    }
+    this.#endBytes = offsetBytes + bytes.length
+  }
+
+  /** Seals the base for ever and hands its descriptor over to the caller. */
+  seal(): OpenBase {
+    this.#skipTo(this.sizeBytes)
+    for (const hole of this.#holes) punchHole(this.#fd, hole.offsetBytes, hole.lengthBytes)
+    sealFile(this.#fd, immutableSeals)
+    this.#closed = true
+    return { id: this.id, fd: this.#fd, sizeBytes: this.sizeBytes }
+  }
+
+  /** Drops an unsealed base; nothing once it is sealed. */
+  [Symbol.dispose](): void {
+    if (this.#closed) return
+    this.#closed = true
+    closeSync(this.#fd)
+  }
+
+  #skipTo(offsetBytes: number): void {
+    if (offsetBytes > this.#endBytes) {
+      this.#holes.push({ offsetBytes: this.#endBytes, lengthBytes: offsetBytes - this.#endBytes })
+    }
+    this.#endBytes = offsetBytes
+  }
+}
+
+/**
+ * Checks that a descriptor is what it is said to be: of the right size, and immutable.
+ *
+ * @throws RametError `BASE_DAMAGED`
+ */
+export function checkSealed(fd: number, id: string, sizeBytes: number): void {
+  const size = fstatSync(fd).size
+  if (size !== sizeBytes) {
+    throw new RametError('BASE_DAMAGED', { message: `memory base ${id} has ${size} bytes instead of ${sizeBytes}` })
+  }
+  if ((sealsOf(fd) & immutableSeals) !== immutableSeals) {
+    throw new RametError('BASE_DAMAGED', { message: `memory base ${id} is not sealed` })
+  }
+}
+
+/** Memory a base takes right now; it may grow up to its size as children touch holes. */
+export function residentBytes(base: OpenBase): number {
+  return allocatedBytes(base.fd)
+}
