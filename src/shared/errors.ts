@@ -121,6 +121,28 @@ export const errorTable = {
     remediation: 'Start it with `ramet serve`, or look at its log in the data directory.',
     retryable: true,
   },
+  // The store of what exists
+  STORE_CONFLICT: {
+    httpStatus: 409,
+    exitCode: 4,
+    remediation: 'Somebody else changed it at the same time; look at it again, then repeat the call.',
+    retryable: true,
+  },
+  STORE_DAMAGED: {
+    httpStatus: 500,
+    exitCode: 1,
+    remediation: 'Put the file named aside and restore it from a backup; the VMs and disks are beside it, untouched.',
+  },
+  STORE_TOO_NEW: {
+    httpStatus: 500,
+    exitCode: 1,
+    remediation: 'Start the newer Ramet that wrote it, or give another data directory.',
+  },
+  DAEMON_RUNNING: {
+    httpStatus: 409,
+    exitCode: 4,
+    remediation: 'Use the daemon that runs, or stop it first with `ramet serve --stop`.',
+  },
   INTERNAL: { httpStatus: 500, exitCode: 1, remediation: 'This is a defect in Ramet; please report it with the log.' },
 } as const satisfies Record<string, ErrorKind>
 
