@@ -18,7 +18,7 @@ interface BannedCall {
 
 const banned: BannedCall[] = [
   {
-    pattern: /\bexecSync\(|\bexec\(\s*[`'"]|shell:\s*true/,
+    pattern: /\bimport\b.*\bexec(Sync)?\b.*node:child_process|\bshell:\s*true/,
     why: 'a shell splits and expands what users named; spawn with an argument array',
   },
   {
