@@ -60,6 +60,10 @@ export const limits = {
   freezeTimeoutMs: 10_000,
   clockSkewMs: 50,
 
+  // exec
+  execReattachMs: 60_000,
+  execCaptureBytes: 1 * MiB,
+
   // operations, events
   operationHistoryCount: 1_000,
   eventHistoryCount: 1_000,

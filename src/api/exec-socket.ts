@@ -1,0 +1,118 @@
+/**
+ * The exec WebSocket: one connection, one process in a guest.
+ *
+ * Open `GET /v1/vms/{vm}/exec` and send `start` first; or open
+ * `GET /v1/vms/{vm}/exec/{execId}/attach?stdout=<offset>&stderr=<offset>` with the number of bytes
+ * that you already have of each output (0, the default, asks for all that the guest still keeps).
+ * Either way the daemon's first message is `started`. Then:
+ *
+ * - Text frames are JSON, one message each: `ClientMessage` up, `ServerMessage` down.
+ * - Binary frames carry data: 1 byte channel, 8 bytes offset (big-endian: position of the first
+ *   data byte in its stream, bytes since the process began), then at least one byte of data.
+ *
+ * Nothing is lost or doubled when a connection, or the daemon, dies:
+ * - Output. Send `ack` with the offset up to which you have *dealt with* the bytes; only then does the
+ *   guest let go of them. At most `windowBytes` go unacknowledged per stream, then the process blocks
+ *   on its write. Attach again with your offsets: what comes goes on exactly there. If the first frame
+ *   of a stream begins later than asked (`started` names where), the guest no longer had the bytes
+ *   between: only of a process nobody was attached to, whose output outgrew what is kept.
+ * - Input. Keep what you sent until `stdin-ack` names an offset past it. On attaching, `started` names
+ *   the offset that the guest expects; send again from there. Bytes below it are ignored, a gap above
+ *   it is an error. At most `windowBytes` may be unacknowledged. `eof` is repeated after attaching.
+ *
+ * `exit` comes after all output; the daemon then closes with 1000 once the last byte is acknowledged.
+ * If you close with 1000 before (or after `detach`), a detached process goes on and any other gets SIGHUP.
+ * If the connection breaks, any process is kept for `limits.execReattachMs` so that you can attach again.
+ * Errors come as `error`, then a close with `closeCodes.error`; `closeCodes.goingAway`: attach again.
+ */
+import { z } from 'zod'
+import { assert } from '../shared/assert.ts'
+import { Exec, ExecStart, PtySize, SignalName } from './exec.ts'
+import { Problem } from './problem.ts'
+
+export const execSubprotocol = 'ramet.exec.v1'
+
+export const channels = { stdin: 0, stdout: 1, stderr: 2 } as const
+export type Channel = keyof typeof channels
+export type OutputChannel = 'stdout' | 'stderr'
+
+export const closeCodes = {
+  /** done: nothing more to say */
+  normal: 1000,
+  /** the daemon or the guest link goes away; attach again */
+  goingAway: 1012,
+  /** an `error` message came before */
+  error: 4000,
+} as const
+
+export const dataHeaderBytes = 9
+
+export interface DataFrame {
+  channel: Channel
+  /** position of the first data byte in its stream, bytes */
+  offset: number
+  data: Uint8Array
+}
+
+/** The nine bytes that go before the data. */
+export function encodeDataFrame(frame: DataFrame): Uint8Array {
+  assert(Number.isSafeInteger(frame.offset) && frame.offset >= 0, 'an offset is a count of bytes')
+  const bytes = new Uint8Array(dataHeaderBytes + frame.data.length)
+  bytes[0] = channels[frame.channel]
+  new DataView(bytes.buffer).setBigUint64(1, BigInt(frame.offset))
+  bytes.set(frame.data, dataHeaderBytes)
+  return bytes
+}
+
+/** The frame in a binary message; undefined when it is none. `data` is a view, not a copy. */
+export function decodeDataFrame(bytes: Uint8Array): DataFrame | undefined {
+  if (bytes.length <= dataHeaderBytes) return undefined
+  const channel = (Object.keys(channels) as Channel[]).find((name) => channels[name] === bytes[0])
+  const offset = Number(new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getBigUint64(1))
+  if (channel === undefined || !Number.isSafeInteger(offset + bytes.length)) return undefined
+  return { channel, offset, data: bytes.subarray(dataHeaderBytes) }
+}
+
+const offset = z.int().nonnegative()
+
+/** What the client says, as text frames. */
+export const ClientMessage = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('start'), exec: ExecStart }),
+  z.strictObject({ type: z.literal('resize'), ...PtySize.shape }),
+  z.strictObject({ type: z.literal('signal'), signal: SignalName }),
+  /** No input after `offset`: the length of the whole input, bytes. */
+  z.strictObject({ type: z.literal('eof'), offset }),
+  /** All bytes of this stream below `offset` have been dealt with. */
+  z.strictObject({ type: z.literal('ack'), channel: z.enum(['stdout', 'stderr']), offset }),
+  /** The process shall go on when this connection is closed. */
+  z.strictObject({ type: z.literal('detach') }),
+])
+export type ClientMessage = z.infer<typeof ClientMessage>
+export type ClientMessageInput = z.input<typeof ClientMessage>
+
+/** What the daemon says, as text frames. */
+export const ServerMessage = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('started'),
+    exec: Exec,
+    /** the next byte of input that the guest expects */
+    stdinOffset: offset,
+    /** where output goes on; later than asked when the guest had to let go of bytes */
+    stdoutOffset: offset,
+    stderrOffset: offset,
+    /** bytes that may go unacknowledged, per stream and direction */
+    windowBytes: z.int().positive(),
+  }),
+  /** The guest has all input below `offset`. */
+  z.object({ type: z.literal('stdin-ack'), offset }),
+  z.object({
+    type: z.literal('exit'),
+    exitCode: z.int().optional(),
+    signal: SignalName.optional(),
+    /** length of each output in the end, bytes */
+    stdoutOffset: offset,
+    stderrOffset: offset,
+  }),
+  z.object({ type: z.literal('error'), error: Problem }),
+])
+export type ServerMessage = z.infer<typeof ServerMessage>

@@ -1,0 +1,87 @@
+import { z } from 'zod'
+import { limits } from '../shared/limits.ts'
+import { GuestPath, Mode, Name } from './primitives.ts'
+import { Problem } from './problem.ts'
+import { Timings } from './timings.ts'
+import { Vm } from './vm.ts'
+import { runOptions } from './vm-create.ts'
+
+/** A file put into a child before its workload thaws. */
+export const InjectedFile = z
+  .strictObject({
+    path: GuestPath,
+    contentBase64: z
+      .base64()
+      .max(Math.ceil(limits.injectedFileBytes / 3) * 4)
+      .describe('Content, base64.'),
+    mode: Mode.optional().describe('Permission bits, as a number; 420 (octal 644) when left out.'),
+  })
+  .meta({ id: 'InjectedFile', description: 'A file put into a child before its workload thaws.' })
+export type InjectedFile = z.infer<typeof InjectedFile>
+
+/**
+ * What is in the device state of a template, so that no fork can change it. The schema lets these
+ * through for one reason: that the refusal (`FROZEN_BY_TEMPLATE`) can name the template's value.
+ */
+export const frozenAtFork = ['image', 'cpus', 'memoryBytes', 'disks', 'nics', 'init'] as const
+export type FrozenAtFork = (typeof frozenAtFork)[number]
+const frozen = z.unknown().optional().describe('Chosen at create; given here, the fork is refused.')
+
+export const ForkRequest = z
+  .strictObject({
+    count: z.int().min(1).max(limits.forkMaxCount).default(1).describe('Children to make.'),
+    namePrefix: Name.optional().describe('Names become prefix-0, prefix-1 and so on; the source’s name when left out.'),
+    names: z.array(Name).min(1).max(limits.forkMaxCount).optional().describe('Names, one for each child.'),
+    ...runOptions,
+    files: z.array(InjectedFile).max(limits.injectedFileCount).default([]).describe('Files to inject.'),
+    link: z.enum(['up', 'down']).default('up').describe('Links of the interfaces once the identity is proved.'),
+    atomic: z.boolean().default(false).describe('All or none: if one child fails, the others are removed.'),
+    wait: z
+      .enum(['running', 'ready'])
+      .default('ready')
+      .describe('running: QEMU says the guest runs · ready: the workload executes with its own identity.'),
+    image: frozen,
+    cpus: frozen,
+    memoryBytes: frozen,
+    disks: frozen,
+    nics: frozen,
+    init: frozen,
+  })
+  .refine((fork) => fork.names === undefined || fork.names.length === fork.count, {
+    path: ['names'],
+    message: 'not as many as `count`',
+  })
+  .refine((fork) => fork.names === undefined || new Set(fork.names).size === fork.names.length, {
+    path: ['names'],
+    message: 'a name is given twice',
+  })
+  .meta({ id: 'ForkRequest', description: 'Children to fork.', examples: [{ count: 10, namePrefix: 'worker' }] })
+/** as the engine gets it, defaults filled in */
+export type ForkRequest = z.infer<typeof ForkRequest>
+/** as a caller writes it */
+export type ForkRequestInput = z.input<typeof ForkRequest>
+
+export const ForkedChild = z
+  .discriminatedUnion('ok', [
+    z.object({
+      ok: z.literal(true).describe('This child was made.'),
+      vm: Vm,
+      timings: Timings,
+    }),
+    z.object({
+      ok: z.literal(false).describe('This child was not made, and nothing of it is left.'),
+      name: z.string().describe('Name it would have had.'),
+      error: Problem,
+    }),
+  ])
+  .meta({ id: 'ForkedChild', description: 'What became of one child.' })
+export type ForkedChild = z.infer<typeof ForkedChild>
+
+/** One result per child, in the order of `forkIndex`. */
+export const ForkResult = z
+  .object({
+    results: z.array(ForkedChild).describe('One per child, in order.'),
+    timings: Timings.describe('Stages of the call as a whole, milliseconds.'),
+  })
+  .meta({ id: 'ForkResult', description: 'What a fork made.' })
+export type ForkResult = z.infer<typeof ForkResult>
