@@ -51,23 +51,22 @@ export interface CreateBaseOptions {
   id: string
   /** size of the guest RAM, a multiple of 4 KiB */
   sizeBytes: number
+  /** where content may come, ascending; the rest are holes for sure; default the whole base */
+  data?: readonly Run[]
   readMemory?: ReadMemoryInfo
   signal?: AbortSignal
 }
 
 /**
- * Writes the content of a base, then seals it. Its whole size is reserved first, so that a host short of
- * memory refuses here and not by a signal in the middle; what was never written is given back at the end
- * and stays a hole that reads as zeros.
+ * Writes the content of a base, then seals it. Memory for the content is reserved first, so that a host
+ * short of it refuses here and not in the middle. What was never written, or is zeros, is a hole in the end.
  */
 export class BaseWriter implements Disposable {
   readonly id: string
   readonly sizeBytes: number
   readonly #fd: number
   #closed = false
-  /** end of the last run written: runs come in ascending order, so holes are known without a map */
   #endBytes = 0
-  readonly #holes: Run[] = []
 
   private constructor(id: string, sizeBytes: number, fd: number) {
     this.id = id
@@ -84,11 +83,7 @@ export class BaseWriter implements Disposable {
     checkMemoryFor(sizeBytes, `memory base ${id}`, options.readMemory)
     const writer = new BaseWriter(id, sizeBytes, createMemfd(memfdNameOf(id), sizeBytes))
     try {
-      for (let at = 0; at < sizeBytes; at += limits.memoryChunkBytes) {
-        signal?.throwIfAborted()
-        reserveSpace(writer.#fd, at, Math.min(limits.memoryChunkBytes, sizeBytes - at))
-        await breathe()
-      }
+      await reserveRuns(writer.#fd, options.data ?? [{ offsetBytes: 0, lengthBytes: sizeBytes }], signal)
       return writer
     } catch (error) {
       writer[Symbol.dispose]()
@@ -104,17 +99,25 @@ export class BaseWriter implements Disposable {
     if (offsetBytes < this.#endBytes || offsetBytes + bytes.length > this.sizeBytes) {
       throw new RametError('INTERNAL', { message: `write at ${offsetBytes} of base ${this.id} out of order` })
     }
-    this.#skipTo(offsetBytes)
     for (let done = 0; done < bytes.length; ) {
       done += writeSync(this.#fd, bytes, done, bytes.length - done, offsetBytes + done)
     }
     this.#endBytes = offsetBytes + bytes.length
   }
 
+  /**
+   * Says that a range is zeros, in the same order as writes: memory reserved for it is given back.
+   */
+  leaveHole(offsetBytes: number, lengthBytes: number): void {
+    if (offsetBytes < this.#endBytes) {
+      throw new RametError('INTERNAL', { message: `hole at ${offsetBytes} of base ${this.id} out of order` })
+    }
+    punchHole(this.#fd, offsetBytes, lengthBytes)
+    this.#endBytes = offsetBytes + lengthBytes
+  }
+
   /** Seals the base for ever and hands its descriptor over to the caller. */
   seal(): OpenBase {
-    this.#skipTo(this.sizeBytes)
-    for (const hole of this.#holes) punchHole(this.#fd, hole.offsetBytes, hole.lengthBytes)
     sealFile(this.#fd, immutableSeals)
     this.#closed = true
     return { id: this.id, fd: this.#fd, sizeBytes: this.sizeBytes }
@@ -126,12 +129,22 @@ export class BaseWriter implements Disposable {
     this.#closed = true
     closeSync(this.#fd)
   }
+}
 
-  #skipTo(offsetBytes: number): void {
-    if (offsetBytes > this.#endBytes) {
-      this.#holes.push({ offsetBytes: this.#endBytes, lengthBytes: offsetBytes - this.#endBytes })
+/** In chunks, so that reserving gigabytes neither stalls the daemon nor goes on after it was cancelled. */
+async function reserveRuns(fd: number, runs: readonly Run[], signal: AbortSignal | undefined): Promise<void> {
+  let breath = 0
+  for (const run of runs) {
+    for (let at = 0; at < run.lengthBytes; ) {
+      signal?.throwIfAborted()
+      const lengthBytes = Math.min(limits.memoryChunkBytes, run.lengthBytes - at)
+      reserveSpace(fd, run.offsetBytes + at, lengthBytes)
+      at += lengthBytes
+      breath += lengthBytes
+      if (breath < limits.memoryChunkBytes) continue
+      breath = 0
+      await breathe()
     }
-    this.#endBytes = offsetBytes
   }
 }
 
