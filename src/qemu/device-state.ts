@@ -1,8 +1,8 @@
-import { constants } from 'node:fs'
-import { open, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
+import { readForeignFile } from './foreign-file.ts'
 import { machineFiles } from './machine.ts'
 import { extractDeviceBlob } from './migration-stream/device-blob.ts'
 import type { QemuProcess } from './process.ts'
@@ -33,23 +33,8 @@ export async function saveDeviceState(qemu: QemuProcess, options: ExecuteOptions
     const args = { filename: machineFiles.deviceState, live: true }
     const saved = qemu.qmp.execute('xen-save-devices-state', args, options)
     const [blocks] = await Promise.all([readRamBlocks(qemu.qmp), saved])
-    return { blob: extractDeviceBlob(await readForeignFile(path)), blocks }
+    return { blob: extractDeviceBlob(await readForeignFile(path, limits.deviceStateBytes)), blocks }
   } finally {
     await rm(path, { force: true })
-  }
-}
-
-/** The file lies in a directory that another user owns: no link is followed, no size believed. */
-async function readForeignFile(path: string): Promise<Buffer> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-  try {
-    const stat = await file.stat()
-    if (!stat.isFile() || stat.size > limits.deviceStateBytes)
-      throw new RametError('VMM_FAILED', { message: `QEMU saved no usable device state (${stat.size} bytes)` })
-    const buffer = Buffer.alloc(stat.size)
-    const { bytesRead } = await file.read(buffer, 0, buffer.length, 0)
-    return buffer.subarray(0, bytesRead)
-  } finally {
-    await file.close()
   }
 }

@@ -4,7 +4,13 @@ import { limits } from '../shared/limits.ts'
 import type { DiskSource, MachineDescription, MachineSeat, NicSource } from './machine-description.ts'
 
 /** Files of a running machine, relative to the directory of its vm, which is QEMU's working directory. */
-export const machineFiles = { qmp: 'qmp.sock', agent: 'agent.sock', log: 'qemu.log', deviceState: 'device.state' }
+export const machineFiles = {
+  qmp: 'qmp.sock',
+  agent: 'agent.sock',
+  log: 'qemu.log',
+  deviceState: 'device.state',
+  rom: 'rom.state',
+}
 
 /** Descriptors that QEMU inherits, by number. Always both, so that the numbers never move. */
 export const inheritedFds = { incoming: 3, memory: 4 } as const

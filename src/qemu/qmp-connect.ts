@@ -1,4 +1,4 @@
-import { type FSWatcher, watch } from 'node:fs'
+import { existsSync, type FSWatcher, watch } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { errnoOf, RametError } from '../shared/errors.ts'
@@ -30,6 +30,29 @@ export async function connectSocket(path: string, options: WaitOptions & { timeo
     throw new RametError('INVALID_ARGUMENT', {
       message: `socket path longer than ${socketPathMaxBytes} bytes: ${path}`,
     })
+  return await retryOnChange(path, options, async () => {
+    const result = await attempt(path)
+    return typeof result === 'string' ? { again: result === 'ECONNREFUSED' ? 'soon' : 'on change' } : { value: result }
+  })
+}
+
+/**
+ * Waits until the socket's file is there, without connecting: for servers that serve one connection only.
+ *
+ * @throws RametError `QMP_FAILED` after `timeoutMs`, or the signal's reason
+ */
+export async function waitForSocket(path: string, options: WaitOptions & { timeoutMs: number }): Promise<void> {
+  await retryOnChange(path, options, async () => (existsSync(path) ? { value: true } : { again: 'on change' }))
+}
+
+type Outcome<T> = { value: T } | { again: 'on change' | 'soon' }
+
+/** Tries now and after each change of the directory, until there is a value. */
+async function retryOnChange<T>(
+  path: string,
+  options: WaitOptions & { timeoutMs: number },
+  attemptOnce: () => Promise<Outcome<T>>,
+): Promise<T> {
   options.signal?.throwIfAborted()
   const stop = Promise.withResolvers<never>()
   stop.promise.catch(() => {})
@@ -41,10 +64,10 @@ export async function connectSocket(path: string, options: WaitOptions & { timeo
   try {
     for (;;) {
       const changed = directory.next()
-      const result = await attempt(path)
-      if (typeof result !== 'string') return result
-      const refused = result === 'ECONNREFUSED' ? [delay(refusedRetryMs)] : []
-      await Promise.race([changed, stop.promise, ...refused])
+      const outcome = await attemptOnce()
+      if ('value' in outcome) return outcome.value
+      const soon = outcome.again === 'soon' ? [delay(refusedRetryMs)] : []
+      await Promise.race([changed, stop.promise, ...soon])
     }
   } finally {
     clearTimeout(timer)
@@ -91,4 +114,4 @@ class DirectoryChanges {
 const delay = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
 const neverCame = (path: string, timeoutMs: number) =>
-  new RametError('QMP_FAILED', { message: `no QMP socket at ${path} within ${timeoutMs} ms` })
+  new RametError('QMP_FAILED', { message: `no socket at ${path} within ${timeoutMs} ms` })

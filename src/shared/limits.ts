@@ -15,6 +15,11 @@ export const limits = {
   labelValueChars: 256,
   environmentBytes: 64 * KiB,
   requestBodyBytes: 1 * MiB,
+  forkBodyBytes: 12 * MiB,
+  fileBodyBytes: 64 * GiB,
+  imageBodyBytes: 64 * GiB,
+  problemIssueCount: 20,
+  problemDetailChars: 500,
   listPageRows: 500,
   idempotencyKeyChars: 255,
   idempotencyTtlMs: 24 * 3600_000,
@@ -28,6 +33,7 @@ export const limits = {
   portMaxCount: 64,
   injectedFileCount: 64,
   injectedFileBytes: 1 * MiB,
+  injectedTotalBytes: 8 * MiB,
   ttlMaxMs: 365 * 24 * 3600_000,
   consoleBytes: 4 * MiB,
   consoleTailLines: 20,
@@ -44,6 +50,7 @@ export const limits = {
   vmmLogBytes: 1 * MiB,
   incomingTimeoutMs: 60_000,
   deviceStateBytes: 64 * MiB,
+  romBytes: 16 * MiB,
 
   // memory bases
   hostReserveBytes: 256 * MiB,
@@ -52,22 +59,34 @@ export const limits = {
   // the guest link (see docs/agent-protocol.md)
   framePayloadBytes: 64 * KiB,
   streamWindowBytes: 256 * KiB,
+  streamOffsetBytes: 2 ** 40,
+  fieldRecordDepth: 4,
   linkStreamCount: 256,
+  linkQueueBytes: 16 * MiB,
+  linkHighWaterBytes: 256 * KiB,
+  tunnelConnectionCount: 128,
+  watchQueueCount: 4_096,
+  commandOutputBytes: 1 * MiB,
   linkConnectTimeoutMs: 30_000,
   linkRequestTimeoutMs: 30_000,
   guestBootTimeoutMs: 180_000,
   hookTimeoutMs: 30_000,
   freezeTimeoutMs: 10_000,
   clockSkewMs: 50,
+  clockCorrectionCount: 3,
 
   // exec
   execReattachMs: 60_000,
   execCaptureBytes: 1 * MiB,
+  execSocketPingMs: 30_000,
 
   // operations, events
   operationHistoryCount: 1_000,
   eventHistoryCount: 1_000,
   eventSubscriberCount: 64,
+  eventHeartbeatMs: 15_000,
+  eventBacklogBytes: 1 * MiB,
+  operationWaitMs: 60_000,
 
   // the store (the cluster's messages are at most 1 MiB, and a document is one message)
   storeKeyChars: 255,
@@ -75,11 +94,28 @@ export const limits = {
   storeCommitCount: 1_000,
   storeBusyTimeoutMs: 5_000,
   journalIdentBytes: 16 * KiB,
+
+  // disks
+  diskMaxBytes: 64 * 1024 * GiB,
+  /** files in a chain, base included; deeper ones are refused on opening */
+  diskChainCount: 8,
+  /** of a disk at rest, its base included: a template collapses what would go deeper */
+  diskRestCount: 3,
+  /** a template's disk is flattened into one file while this much or less must be written for it */
+  diskFlattenBytes: 2 * GiB,
+  /** kept free on the file system of the data directory, for what already runs */
+  diskReserveBytes: 512 * MiB,
+  diskHeaderBytes: 64 * KiB,
+  diskL1Bytes: 32 * MiB,
+  diskCopyChunkBytes: 4 * MiB,
+  imageToolOutputBytes: 64 * KiB,
 } as const
 
 // Relations between limits, checked when Ramet starts.
 assert(limits.framePayloadBytes <= limits.streamWindowBytes, 'a whole frame fits into a stream window')
 assert(limits.forkParallelCount <= limits.forkMaxCount, 'parallel forks within a call')
+assert(limits.diskRestCount < limits.diskChainCount, 'a disk at rest may grow for a while during a fork')
+assert((limits.injectedTotalBytes / 3) * 4 + limits.requestBodyBytes <= limits.forkBodyBytes, 'injected files fit into a fork')
 assert(limits.environmentBytes <= limits.requestBodyBytes, 'an environment fits into a request')
 
 /** Thousands of bytes and up as people read them: `512 KiB`, `1.5 GiB`. */
