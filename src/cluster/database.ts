@@ -12,6 +12,9 @@ import { fromSqlite } from './sqlite-error.ts'
  */
 export type Durability = 'power' | 'kill'
 
+/** SQLite's name for a database without a file, for tests */
+const inMemory = ':memory:'
+
 export interface DatabaseOptions {
   /** the steps to bring the file to; tests pass their own */
   migrations?: readonly string[]
@@ -38,7 +41,7 @@ export class Database {
     this.path = path
     try {
       // SQLite would make it with the umask's mode; what is in it is the daemon's own business
-      if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600))
+      if (path !== inMemory && !existsSync(path)) closeSync(openSync(path, 'a', 0o600))
       this.#sqlite = new DatabaseSync(path, { timeout: limits.storeBusyTimeoutMs })
     } catch (error) {
       throw fromSqlite(error, path)

@@ -56,6 +56,10 @@ export const limits = {
   hostReserveBytes: 256 * MiB,
   memoryChunkBytes: 8 * MiB,
 
+  // control groups
+  cgroupRemoveAttempts: 200,
+  cgroupRemovePauseMs: 25,
+
   // the guest link (see docs/agent-protocol.md)
   framePayloadBytes: 64 * KiB,
   streamWindowBytes: 256 * KiB,
@@ -67,7 +71,9 @@ export const limits = {
   tunnelConnectionCount: 128,
   watchQueueCount: 4_096,
   commandOutputBytes: 1 * MiB,
+  timerMaxMs: 2 ** 31 - 1,
   linkConnectTimeoutMs: 30_000,
+  linkRetryMs: 1_000,
   linkRequestTimeoutMs: 30_000,
   guestBootTimeoutMs: 180_000,
   hookTimeoutMs: 30_000,
@@ -79,6 +85,15 @@ export const limits = {
   execReattachMs: 60_000,
   execCaptureBytes: 1 * MiB,
   execSocketPingMs: 30_000,
+
+  // building images
+  imageCommandStopMs: 10_000,
+  imageCommandOutputBytes: 32 * MiB,
+  imageErrorLines: 12,
+  imageLockPollMs: 200,
+  imageKernelCacheMs: 30 * 24 * 3600_000,
+  imageDiskDefaultBytes: 4 * GiB,
+  imageDiskMaxBytes: 2 * 1024 * GiB,
 
   // operations, events
   operationHistoryCount: 1_000,
