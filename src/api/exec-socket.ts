@@ -76,43 +76,47 @@ export function decodeDataFrame(bytes: Uint8Array): DataFrame | undefined {
 const offset = z.int().nonnegative()
 
 /** What the client says, as text frames. */
-export const ClientMessage = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('start'), exec: ExecStart }),
-  z.strictObject({ type: z.literal('resize'), ...PtySize.shape }),
-  z.strictObject({ type: z.literal('signal'), signal: SignalName }),
-  /** No input after `offset`: the length of the whole input, bytes. */
-  z.strictObject({ type: z.literal('eof'), offset }),
-  /** All bytes of this stream below `offset` have been dealt with. */
-  z.strictObject({ type: z.literal('ack'), channel: z.enum(['stdout', 'stderr']), offset }),
-  /** The process shall go on when this connection is closed. */
-  z.strictObject({ type: z.literal('detach') }),
-])
+export const ClientMessage = z
+  .discriminatedUnion('type', [
+    z.strictObject({ type: z.literal('start'), exec: ExecStart }),
+    z.strictObject({ type: z.literal('resize'), ...PtySize.shape }),
+    z.strictObject({ type: z.literal('signal'), signal: SignalName }),
+    /** No input after `offset`: the length of the whole input, bytes. */
+    z.strictObject({ type: z.literal('eof'), offset }),
+    /** All bytes of this stream below `offset` have been dealt with. */
+    z.strictObject({ type: z.literal('ack'), channel: z.enum(['stdout', 'stderr']), offset }),
+    /** The process shall go on when this connection is closed. */
+    z.strictObject({ type: z.literal('detach') }),
+  ])
+  .meta({ id: 'ExecClientMessage', description: 'What the client says on an exec WebSocket, as text frames.' })
 export type ClientMessage = z.infer<typeof ClientMessage>
 export type ClientMessageInput = z.input<typeof ClientMessage>
 
 /** What the daemon says, as text frames. */
-export const ServerMessage = z.discriminatedUnion('type', [
-  z.object({
-    type: z.literal('started'),
-    exec: Exec,
-    /** the next byte of input that the guest expects */
-    stdinOffset: offset,
-    /** where output goes on; later than asked when the guest had to let go of bytes */
-    stdoutOffset: offset,
-    stderrOffset: offset,
-    /** bytes that may go unacknowledged, per stream and direction */
-    windowBytes: z.int().positive(),
-  }),
-  /** The guest has all input below `offset`. */
-  z.object({ type: z.literal('stdin-ack'), offset }),
-  z.object({
-    type: z.literal('exit'),
-    exitCode: z.int().optional(),
-    signal: SignalName.optional(),
-    /** length of each output in the end, bytes */
-    stdoutOffset: offset,
-    stderrOffset: offset,
-  }),
-  z.object({ type: z.literal('error'), error: Problem }),
-])
+export const ServerMessage = z
+  .discriminatedUnion('type', [
+    z.object({
+      type: z.literal('started'),
+      exec: Exec,
+      /** the next byte of input that the guest expects */
+      stdinOffset: offset,
+      /** where output goes on; later than asked when the guest had to let go of bytes */
+      stdoutOffset: offset,
+      stderrOffset: offset,
+      /** bytes that may go unacknowledged, per stream and direction */
+      windowBytes: z.int().positive(),
+    }),
+    /** The guest has all input below `offset`. */
+    z.object({ type: z.literal('stdin-ack'), offset }),
+    z.object({
+      type: z.literal('exit'),
+      exitCode: z.int().optional(),
+      signal: SignalName.optional(),
+      /** length of each output in the end, bytes */
+      stdoutOffset: offset,
+      stderrOffset: offset,
+    }),
+    z.object({ type: z.literal('error'), error: Problem }),
+  ])
+  .meta({ id: 'ExecServerMessage', description: 'What the daemon says on an exec WebSocket, as text frames.' })
 export type ServerMessage = z.infer<typeof ServerMessage>

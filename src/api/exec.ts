@@ -24,7 +24,7 @@ export const SignalName = z
 export const ExecStart = z
   .strictObject({
     command: z
-      .union([z.array(GuestText).min(1).max(4096), GuestText.min(1)])
+      .union([z.array(GuestText).min(1).max(4096), GuestText.min(1)], 'neither a list of arguments nor a command line')
       .describe('Program and arguments; or one string, which `/bin/sh -c` in the guest runs.'),
     execId: ExecId.optional().describe(
       'Id chosen by the caller. If it has a process already, this attaches to that: a start can be repeated safely.',

@@ -55,6 +55,10 @@ export const ForkRequest = z
     path: ['names'],
     message: 'a name is given twice',
   })
+  .refine((fork) => base64Chars(fork.files) <= Math.ceil(limits.injectedTotalBytes / 3) * 4, {
+    path: ['files'],
+    message: `larger than ${limits.injectedTotalBytes} bytes in all`,
+  })
   .meta({ id: 'ForkRequest', description: 'Children to fork.', examples: [{ count: 10, namePrefix: 'worker' }] })
 /** as the engine gets it, defaults filled in */
 export type ForkRequest = z.infer<typeof ForkRequest>
@@ -76,6 +80,10 @@ export const ForkedChild = z
   ])
   .meta({ id: 'ForkedChild', description: 'What became of one child.' })
 export type ForkedChild = z.infer<typeof ForkedChild>
+
+function base64Chars(files: InjectedFile[]): number {
+  return files.reduce((chars, file) => chars + file.contentBase64.length, 0)
+}
 
 /** One result per child, in the order of `forkIndex`. */
 export const ForkResult = z

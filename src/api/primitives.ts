@@ -10,7 +10,10 @@ import { limits } from '../shared/limits.ts'
 /** A name given by a user: also a valid host name label. */
 export const Name = z
   .string()
-  .refine(isName, { message: `not a valid name: 1 to ${limits.nameChars} lower-case letters, digits and inner dashes` })
+  .refine(isName, {
+    message: `not a valid name: 1 to ${limits.nameChars} lower-case letters, digits and inner dashes`,
+    params: { code: 'INVALID_NAME' },
+  })
   .meta({
     description: 'Name: lower-case letters, digits and inner dashes; unique among its kind.',
     pattern: '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$',
@@ -103,6 +106,11 @@ export function pageOf<T extends z.ZodType>(item: T, id: string) {
 export interface Page<T> {
   items: T[]
   nextCursor?: string | undefined
+}
+
+/** A query parameter that may be given several times. */
+export function queryList<T extends z.ZodType>(item: T) {
+  return z.union([item.transform((one) => [one]), z.array(item).max(100)]).optional()
 }
 
 /** A switch in a query string: `true`, `false`, or the bare name. */

@@ -58,7 +58,11 @@ export const limits = {
 
   // control groups
   cgroupRemoveAttempts: 200,
-  cgroupRemovePauseMs: 25,
+  cgroupRemovePauseMs: 10,
+
+  // probes of the host
+  kvmProbeMs: 2_000,
+  probeCommandMs: 10_000,
 
   // the guest link (see docs/agent-protocol.md)
   framePayloadBytes: 64 * KiB,
@@ -80,6 +84,7 @@ export const limits = {
   freezeTimeoutMs: 10_000,
   clockSkewMs: 50,
   clockCorrectionCount: 3,
+  proofCount: 10_000,
 
   // exec
   execReattachMs: 60_000,
@@ -130,7 +135,10 @@ export const limits = {
 assert(limits.framePayloadBytes <= limits.streamWindowBytes, 'a whole frame fits into a stream window')
 assert(limits.forkParallelCount <= limits.forkMaxCount, 'parallel forks within a call')
 assert(limits.diskRestCount < limits.diskChainCount, 'a disk at rest may grow for a while during a fork')
-assert((limits.injectedTotalBytes / 3) * 4 + limits.requestBodyBytes <= limits.forkBodyBytes, 'injected files fit into a fork')
+assert(
+  (limits.injectedTotalBytes / 3) * 4 + limits.requestBodyBytes <= limits.forkBodyBytes,
+  'injected files fit into a fork',
+)
 assert(limits.environmentBytes <= limits.requestBodyBytes, 'an environment fits into a request')
 
 /** Thousands of bytes and up as people read them: `512 KiB`, `1.5 GiB`. */
