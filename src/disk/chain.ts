@@ -1,6 +1,7 @@
-import { dirname, relative, resolve, sep } from 'node:path'
+import { dirname, resolve, sep } from 'node:path'
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
+import { backingName } from './backing-name.ts'
 import { type DiskLayer, readLayer } from './layer.ts'
 
 /** A disk and what it stands on, the disk itself first, the lowest base last. */
@@ -42,10 +43,9 @@ export async function openChain(path: string, baseRoots: readonly string[]): Pro
 function basePath(layer: DiskLayer, baseRoots: readonly string[]): string {
   const { backing } = layer.header
   const name = backing?.name ?? ''
-  const directory = dirname(resolve(layer.path))
-  const path = resolve(directory, name)
+  const path = resolve(dirname(layer.path), name)
   // One way to write each path: QEMU would take “nbd:…/../x” or “json:{…}” for something else than a path.
-  const isPlain = !name.includes(':') && relative(directory, path) === name
+  const isPlain = !name.includes(':') && name === backingName(layer.path, path)
   if (!isPlain || !baseRoots.some((root) => path.startsWith(resolve(root) + sep)))
     throw new RametError('IMAGE_INVALID', {
       message: `the disk ${layer.path} names “${name}” as its base, which is not one`,

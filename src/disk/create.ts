@@ -1,5 +1,5 @@
-import { dirname, relative, resolve } from 'node:path'
 import { RametError } from '../shared/errors.ts'
+import { backingName } from './backing-name.ts'
 import { createWhole, type FileOwner } from './files.ts'
 import type { DiskLayer } from './layer.ts'
 import { encodeEmptyDisk } from './qcow2/encode.ts'
@@ -37,12 +37,10 @@ export async function createDisk(request: NewDiskRequest): Promise<void> {
   })
 }
 
-/**
- * How a disk names its base. Relative, so that the data directory can be moved; and as every disk lies
- * two levels below it (`vms/<id>/`, `templates/<id>/`, `images/<id>/`), true also after a move between these.
- */
 function backingOf(path: string, base: DiskLayer) {
-  const name = relative(dirname(resolve(path)), resolve(base.path))
   const own = base.header.identity.own
-  return { backing: { name, format: 'qcow2' }, identity: own === undefined ? {} : { base: own } }
+  return {
+    backing: { name: backingName(path, base.path), format: 'qcow2' },
+    identity: own === undefined ? {} : { base: own },
+  }
 }

@@ -1,7 +1,8 @@
 import { rm } from 'node:fs/promises'
-import { dirname, relative, resolve } from 'node:path'
 import { assert } from '../shared/assert.ts'
+import { backingName } from './backing-name.ts'
 import type { DiskChain } from './chain.ts'
+import { cloneDisk } from './clone.ts'
 import { withPlainFile } from './files.ts'
 import { runImageTool } from './image-tool.ts'
 import { naming, readHeader } from './layer.ts'
@@ -26,23 +27,26 @@ export async function mergeLayers(request: MergeRequest): Promise<void> {
   const top = chain.layers[0]
   const lowest = chain.layers.at(-1)
   assert(lowest !== undefined && lowest !== top, 'there is something to merge')
-  const name = relative(dirname(resolve(target)), resolve(lowest.path))
   await rm(target, { force: true })
-  const backing = keepLowest ? ['-B', name, '-F', 'qcow2'] : []
-  // -W: clusters may be written out of order; on a new file nobody can see it, and it is quicker
-  await runImageTool(['convert', '-p', '-W', '-f', 'qcow2', '-O', 'qcow2', ...backing, top.path, target], {
-    signal,
-    onPercent,
-  })
-  if (keepLowest) await nameBase(target, name, lowest.header.identity.own)
+  if (!keepLowest) {
+    // -W: clusters may be written out of order; on a new file nobody can see it, and it is quicker
+    const args = ['convert', '-p', '-W', '-f', 'qcow2', '-O', 'qcow2', top.path, target]
+    await runImageTool(args, { signal, onPercent })
+    return
+  }
+  // Not `convert -B`: it takes the base it is told to have the content of the source's own base, and
+  // leaves out whatever lies between the two. `rebase` compares, and copies what differs.
+  await cloneDisk({ from: top.path, to: target, reflink: true, signal })
+  const name = backingName(target, lowest.path)
+  await runImageTool(['rebase', '-p', '-f', 'qcow2', '-b', name, '-F', 'qcow2', target], { signal, onPercent })
+  await nameBase(target, lowest.header.identity.own)
 }
 
-async function nameBase(path: string, name: string, base: string | undefined): Promise<void> {
+async function nameBase(path: string, base: string | undefined): Promise<void> {
   await naming(path, () =>
     withPlainFile(path, 'write', async (handle) => {
       const { header, start } = await readHeader(handle)
-      const identity = base === undefined ? {} : { base }
-      const area = rewriteHeader(start, header, { identity, backing: { name, format: 'qcow2' } })
+      const area = rewriteHeader(start, header, { identity: base === undefined ? {} : { base } })
       await handle.write(area, 0, area.length, 0)
     }),
   )
