@@ -89,6 +89,8 @@ export const limits = {
   // exec
   execReattachMs: 60_000,
   execCaptureBytes: 1 * MiB,
+  /** of one output that the SDK holds for the caller */
+  execClientCaptureBytes: 16 * MiB,
   execSocketPingMs: 30_000,
 
   // building images
