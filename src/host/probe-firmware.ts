@@ -1,10 +1,10 @@
 /**
  * A firmware of one thought, to see whether an accelerator really runs guests: it enters 64-bit mode with
- * paging, counts to twenty million, and writes a byte to QEMU's debug exit port.
+ * paging, counts to five million, and writes a byte to QEMU's debug exit port.
  *
  * Counting matters. Where KVM has no hardware below it, real mode and single instructions still work,
  * because the host kernel emulates them one by one; a kernel would take hours. Hardware counts that far
- * in some 10 ms, TCG in 100, such a host in a minute or never.
+ * in a few ms, TCG in some 30, such a host in ten seconds or never.
  */
 
 const imageBytes = 64 * 1024
@@ -21,7 +21,7 @@ const exitValue = 0x10
 /** isa-debug-exit ends QEMU with (value << 1) | 1. */
 export const firmwareExitCode = (exitValue << 1) | 1
 
-const roundCount = 20_000_000
+const roundCount = 5_000_000
 
 function u16(value: number): number[] {
   return [value & 0xff, (value >> 8) & 0xff]

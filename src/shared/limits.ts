@@ -34,6 +34,7 @@ export const limits = {
   injectedFileCount: 64,
   injectedFileBytes: 1 * MiB,
   injectedTotalBytes: 8 * MiB,
+  ttlRetryMs: 5_000,
   ttlMaxMs: 365 * 24 * 3600_000,
   consoleBytes: 4 * MiB,
   consoleTailLines: 20,
@@ -54,6 +55,8 @@ export const limits = {
 
   // memory bases
   hostReserveBytes: 256 * MiB,
+  comfortableMemoryBytes: 2 * GiB,
+  comfortableDiskBytes: 10 * GiB,
   memoryChunkBytes: 8 * MiB,
 
   // control groups
@@ -124,7 +127,7 @@ export const limits = {
   /** of a disk at rest, its base included: a template collapses what would go deeper */
   diskRestCount: 3,
   /** a template's disk is flattened into one file while this much or less must be written for it */
-  diskFlattenBytes: 2 * GiB,
+  diskFlattenBytes: 1 * GiB,
   /** kept free on the file system of the data directory, for what already runs */
   diskReserveBytes: 512 * MiB,
   diskHeaderBytes: 64 * KiB,
