@@ -83,6 +83,7 @@ export const limits = {
   linkRetryMs: 1_000,
   linkRequestTimeoutMs: 30_000,
   guestBootTimeoutMs: 180_000,
+  guestShutdownTimeoutMs: 30_000,
   hookTimeoutMs: 30_000,
   freezeTimeoutMs: 10_000,
   clockSkewMs: 50,
