@@ -1,4 +1,4 @@
-import { rename, stat } from 'node:fs/promises'
+import { type FileHandle, rename, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { assert } from '../shared/assert.ts'
 import { errnoOf, RametError } from '../shared/errors.ts'
@@ -18,25 +18,19 @@ export const baseMode = 0o444
  * @throws RametError `IMAGE_INVALID`, `IN_USE` when the file has a second name or another identity
  */
 export async function sealInPlace(path: string, id: string): Promise<void> {
-  await naming(path, () =>
-    withPlainFile(path, 'write', async (handle) => {
-      const { nlink, uid } = await handle.stat()
+  await naming(path, async () => {
+    if (await isSealedAs(path, id)) return
+    await makeWritable(path)
+    await withPlainFile(path, 'write', async (handle) => {
+      const { nlink } = await handle.stat()
       if (nlink !== 1)
         throw new RametError('IN_USE', { message: `${path} has a second name, through which it could be written` })
       const { header, start } = await readHeader(handle)
-      const { own } = header.identity
-      if (own !== undefined && own !== id)
-        throw new RametError('IN_USE', { message: `${path} is already the base ${own}` })
-      if (own === undefined) {
-        const area = rewriteHeader(start, header, { identity: { ...header.identity, own: id } })
-        await handle.write(area, 0, area.length, 0)
-      }
+      await writeAtStart(handle, rewriteHeader(start, header, { identity: { ...header.identity, own: id } }))
       faultPoint('disk.seal.header')
-      const daemon = process.getuid?.() ?? uid
-      const owner: FileOwner | undefined = daemon === 0 ? { uid: 0, gid: 0 } : undefined
-      await finishFile(handle, { mode: baseMode, owner })
-    }),
-  )
+      await finishFile(handle, { mode: baseMode, owner: process.getuid?.() === 0 ? { uid: 0, gid: 0 } : undefined })
+    })
+  })
 }
 
 /**
@@ -57,15 +51,34 @@ export async function sealDelta(from: string, to: string, id: string): Promise<v
  */
 export async function unsealDisk(from: string, to: string, owner?: FileOwner): Promise<void> {
   await moveDisk(from, to)
-  await naming(to, () =>
-    withPlainFile(to, 'write', async (handle) => {
+  await naming(to, async () => {
+    await makeWritable(to)
+    await withPlainFile(to, 'write', async (handle) => {
       const { header, start } = await readHeader(handle)
       const { base } = header.identity
-      const area = rewriteHeader(start, header, { identity: base === undefined ? {} : { base } })
-      await handle.write(area, 0, area.length, 0)
+      await writeAtStart(handle, rewriteHeader(start, header, { identity: base === undefined ? {} : { base } }))
       await finishFile(handle, { owner })
-    }),
-  )
+    })
+  })
+}
+
+/** @throws RametError `IN_USE` for a file that is a base of another id */
+async function isSealedAs(path: string, id: string): Promise<boolean> {
+  return withPlainFile(path, 'read', async (handle) => {
+    const { own } = (await readHeader(handle)).header.identity
+    if (own !== undefined && own !== id)
+      throw new RametError('IN_USE', { message: `${path} is already the base ${own}` })
+    return own === id && ((await handle.stat()).mode & 0o7777) === baseMode
+  })
+}
+
+/** Without root even the owner cannot open a sealed file for writing. */
+async function makeWritable(path: string): Promise<void> {
+  await withPlainFile(path, 'read', (handle) => handle.chmod(0o600))
+}
+
+async function writeAtStart(handle: FileHandle, area: Buffer): Promise<void> {
+  await handle.write(area, 0, area.length, 0)
 }
 
 async function moveDisk(from: string, to: string): Promise<void> {

@@ -13,7 +13,7 @@ import {
 import { type BackingFile, l1Needed, type Qcow2Header } from './header.ts'
 import { type DiskIdentity, encodeIdentity } from './identity.ts'
 
-/** QEMU's own default; `docs/decisions` of the format's makers and ours agree on it. */
+/** QEMU's own defaults: clusters of 64 KiB, refcounts of 16 bits. */
 const newClusterBits = 16
 const newRefcountOrder = 4
 
@@ -73,7 +73,8 @@ export function encodeEmptyDisk(disk: NewDisk): DiskPieces {
 
 /**
  * The header area of an existing file with another identity or backing name; everything else, what is
- * not known here included, stays as it is. The result has the length of what it replaces, or more.
+ * not known here included, stays as it is. It ends with its own end mark, so that nothing of what it
+ * is written over is read again; and it is short, so that it is written at once.
  *
  * @param start the start of the file, as `header` was decoded from it
  */
@@ -85,10 +86,7 @@ export function rewriteHeader(
   const kept = header.extensions.filter(({ type }) => change.identity === undefined || type !== extensionType.identity)
   const extensions = change.identity === undefined ? kept : [...kept, encodeIdentity(change.identity)]
   const fixed = Buffer.from(start.subarray(0, header.headerBytes))
-  const area = assembleHeader(fixed, extensions, change.backing ?? header.backing, header.clusterBytes)
-  // what the old one had beyond the new one's end would be read as extensions
-  const oldBytes = Math.min(start.length, header.clusterBytes, limits.diskHeaderBytes)
-  return area.length >= oldBytes ? area : Buffer.concat([area, Buffer.alloc(oldBytes - area.length)])
+  return assembleHeader(fixed, extensions, change.backing ?? header.backing, header.clusterBytes)
 }
 
 function assembleHeader(
