@@ -39,13 +39,10 @@ export function prepareHierarchies(host: HostCgroups, name: string): Hierarchy[]
   const hierarchies: Hierarchy[] = []
   for (const mount of cgroupMounts(host.mounts)) {
     const parent = parentOf(mount, host)
-    const controllers =
-      mount.version === 1 ? wanted.filter((controller) => mount.options.includes(controller)) : availableIn(parent)
-    if (controllers.length === 0) continue
     const directory = join(parent, name)
-    if (prepare(mount.version, parent, directory, controllers)) {
-      hierarchies.push({ version: mount.version, directory, controllers })
-    }
+    const controllers =
+      mount.version === 1 ? prepareV1(directory, mount.options) : prepareV2(parent, directory, availableIn(parent))
+    if (controllers.length > 0) hierarchies.push({ version: mount.version, directory, controllers })
   }
   return hierarchies
 }
@@ -86,14 +83,31 @@ function availableIn(directory: string): Controller[] {
   }
 }
 
-/** Version 2 gives a group's children only the controllers that every group above has enabled for its children. */
-function prepare(version: 1 | 2, parent: string, directory: string, controllers: readonly Controller[]): boolean {
-  const enable = controllers.map((controller) => `+${controller}`).join(' ')
+function prepareV1(directory: string, options: readonly string[]): Controller[] {
+  const controllers = wanted.filter((controller) => options.includes(controller))
+  return controllers.length > 0 && makeWritable(directory) ? controllers : []
+}
+
+/** A group's children have only those controllers that every group above has enabled for its children. */
+function prepareV2(parent: string, directory: string, offered: readonly Controller[]): Controller[] {
+  const here = offered.filter((controller) => enable(parent, controller))
+  return here.length > 0 && makeWritable(directory) ? here.filter((controller) => enable(directory, controller)) : []
+}
+
+function makeWritable(directory: string): boolean {
   try {
-    if (version === 2) writeFileSync(join(parent, 'cgroup.subtree_control'), enable)
     mkdirSync(directory, { recursive: true })
-    if (version === 2) writeFileSync(join(directory, 'cgroup.subtree_control'), enable)
     accessSync(directory, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** One at a time: the kernel refuses a list as a whole when one of it cannot be. */
+function enable(directory: string, controller: Controller): boolean {
+  try {
+    writeFileSync(join(directory, 'cgroup.subtree_control'), `+${controller}`, { flag: 'a' })
     return true
   } catch {
     return false

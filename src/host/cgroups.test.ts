@@ -22,8 +22,8 @@ test('version 2: controllers are enabled downwards, limits written in its words'
     'ramet',
   )
   assert.deepEqual(hierarchies, [{ version: 2, directory: join(root, 'ramet'), controllers: ['memory', 'cpu'] }])
-  assert.equal(readFileSync(join(root, 'cgroup.subtree_control'), 'utf8'), '+memory +cpu')
-  assert.equal(readFileSync(join(root, 'ramet', 'cgroup.subtree_control'), 'utf8'), '+memory +cpu')
+  assert.equal(readFileSync(join(root, 'cgroup.subtree_control'), 'utf8'), '+memory+cpu')
+  assert.equal(readFileSync(join(root, 'ramet', 'cgroup.subtree_control'), 'utf8'), '+memory+cpu')
   const driver = openCgroups({ hierarchies })
   driver.create('vm-1', { memoryMaxBytes: 1 << 28, cpuCores: 0.5 })
   const group = join(root, 'ramet', 'vm-1')

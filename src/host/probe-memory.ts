@@ -120,12 +120,11 @@ function readSomeMemory(pid: number): void {
   }
 }
 
-/** With `always`, private pages come in units of 2 MiB also where QEMU did not ask for them. */
+/** A base fills its holes as children touch them: with huge pages in units of 2 MiB, so it grows faster. */
 export function hugePageFinding(setting = readSetting('/sys/kernel/mm/transparent_hugepage/shmem_enabled')): Finding {
   const chosen = /\[(\w+)\]/.exec(setting ?? '')?.[1] ?? 'never'
   const finding = `huge pages for memory files: ${chosen}`
-  if (chosen !== 'always' && chosen !== 'force') return fine('huge-pages', finding)
-  const remedy =
-    'Set /sys/kernel/mm/transparent_hugepage/shmem_enabled to advise: holes of bases then fill page by page.'
+  if (chosen === 'never' || chosen === 'deny') return fine('huge-pages', finding)
+  const remedy = 'Set /sys/kernel/mm/transparent_hugepage/shmem_enabled to never, so that bases fill page by page.'
   return slow('huge-pages', finding, remedy)
 }

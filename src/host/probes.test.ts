@@ -63,7 +63,7 @@ test('memory, huge pages, programs: what is short is named', () => {
   assert.equal(memoryFinding(memory).level, 'slow')
   assert.equal(memoryFinding({ ...memory, availableBytes: 8 * 1024 ** 3 }).ok, true)
   assert.equal(hugePageFinding('[always] within_size advise never deny force').level, 'slow')
-  assert.equal(hugePageFinding('always within_size [advise] never deny force').ok, true)
+  assert.equal(hugePageFinding('always within_size advise [never] deny force').ok, true)
   const finding = programsFinding({ sh: 'dash', nonesuch: 'none-package', other: 'none-package' })
   assert.equal(finding.finding, 'not installed: nonesuch, other')
   assert.equal(finding.remedy, 'Install them: apt-get install none-package')

@@ -30,6 +30,15 @@ test('the process has a session of its own, only the environment given, and talk
   assert.doesNotMatch(text, /HOME=/)
 })
 
+test('a program that ends at once is identified, and its exit is still to be heard', async () => {
+  for (let round = 0; round < 20; round += 1) {
+    const { identity, child } = await spawnDetached({ command: '/bin/false', args: [] })
+    const [exitCode] = await once(child, 'exit')
+    assert.equal(exitCode, 1)
+    assert.equal(isRunning(identity), false)
+  }
+})
+
 test('a missing program is a refusal with a remedy', async () => {
   await assert.rejects(spawnDetached({ command: 'no-such-program-here', args: [] }), { code: 'HOST_UNFIT' })
 })

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { errnoOf, RametError } from '../shared/errors.ts'
-import { identify, type ProcessIdentity } from './process-identity.ts'
+import { bootId, type ProcessIdentity, readStat } from './process-identity.ts'
 
 /** One descriptor of the new process: nothing, an open descriptor of ours, or a socket to us. */
 export type StdioEntry = 'ignore' | 'pipe' | number
@@ -45,9 +45,10 @@ export const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 /**
  * Starts a program in a session of its own. It ends neither with the daemon nor by its terminal's signals.
+ * A program that ends at once still has an identity, and its `exit` event is yet to come.
  *
  * @throws RametError `HOST_UNFIT` when the program is missing, `PRIVILEGE` when the user may not be changed,
- *   `VMM_FAILED` when it ended before it could be identified
+ *   `VMM_FAILED` when it cannot be started for another reason
  */
 export const spawnDetached: SpawnDetached = async (options) => {
   const stdio = [...(options.stdio ?? ['ignore', 'ignore', 'ignore'])]
@@ -63,10 +64,12 @@ export const spawnDetached: SpawnDetached = async (options) => {
     child.once('spawn', resolve)
     child.once('error', (error) => reject(spawnError(command, error)))
   })
-  const identity = child.pid === undefined ? undefined : identify(child.pid)
-  if (identity === undefined) {
-    throw new RametError('VMM_FAILED', { message: `${command} ended as soon as it was started` })
+  // Until this turn of the event loop is over, not even a program that has ended already can have been reaped.
+  const stat = child.pid === undefined ? undefined : readStat(child.pid)
+  if (child.pid === undefined || stat === undefined) {
+    throw new RametError('INTERNAL', { message: `${command} was started but cannot be identified` })
   }
+  const identity = { pid: child.pid, startTime: stat.startTime, bootId: bootId() }
   child.unref()
   return { identity, child, streams: stdio.map((entry, fd) => (entry === 'pipe' ? streamOf(child, fd) : undefined)) }
 }

@@ -163,7 +163,15 @@ export function checkSealed(fd: number, id: string, sizeBytes: number): void {
   }
 }
 
-/** Memory a base takes right now; it may grow up to its size as children touch holes. */
+/** Memory a base takes right now; it grows up to its size as children touch holes. */
 export function residentBytes(base: OpenBase): number {
   return allocatedBytes(base.fd)
+}
+
+/**
+ * Memory a base may still take. The kernel charges it to the control group of the child that touches a hole
+ * first, so a child's limit has to leave room for this much besides its own RAM.
+ */
+export function holeBytes(base: OpenBase): number {
+  return base.sizeBytes - allocatedBytes(base.fd)
 }

@@ -57,7 +57,7 @@ export const limits = {
   hostReserveBytes: 256 * MiB,
   comfortableMemoryBytes: 2 * GiB,
   comfortableDiskBytes: 10 * GiB,
-  memoryChunkBytes: 8 * MiB,
+  memoryChunkBytes: 4 * MiB,
 
   // control groups
   cgroupRemoveAttempts: 200,
