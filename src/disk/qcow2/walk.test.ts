@@ -12,7 +12,7 @@ async function rangesOf(file: Buffer): Promise<DiskRange[]> {
   return Array.fromAsync(walkRanges(bufferSource(file), decodeHeader(file, file.length)))
 }
 
-/** The same, from `qemu-img map`: what is of depth 0 is allocated in the top file. */
+/** The same, from `qemu-img map`: what it found at depth 0 is said by the top file. */
 async function mapOf(path: string): Promise<DiskRange[]> {
   const map: { start: number; length: number; depth: number; data: boolean }[] = JSON.parse(
     await qemuImg('map', '--output', 'json', path),
@@ -32,7 +32,6 @@ const mib = 2 ** 20
 test('the ranges of any delta are those that qemu-img sees', () =>
   withHome(async (home) => {
     const base = await sealedImage(home)
-    // the base has something everywhere, so that no part of the delta reads as zero for want of a base
     const step = fc.record({
       op: fc.constantFrom('write -P 5', 'write -z -u', 'discard'),
       start: fc.nat(1023).map((cluster) => cluster * 65536),
@@ -43,19 +42,7 @@ test('the ranges of any delta are those that qemu-img sees', () =>
         const path = await deltaOver(home, base)
         const commands = steps.map(({ op, start, length }) => `${op} ${start} ${Math.min(length, 64 * mib - start)}`)
         await qemuIo(path, commands)
-        const file = await readFile(path)
-        const ranges = await rangesOf(file)
-        const expected = await mapOf(path)
-        assert.deepEqual(
-          ranges.filter(({ kind }) => kind === 'data'),
-          expected.filter(({ kind }) => kind === 'data'),
-        )
-        // a hole of the base has depth 1 and is zero as well: only the data of base and delta is told apart
-        const total = ranges.reduce((sum, { length }) => sum + length, 0)
-        assert.equal(total, 64 * mib)
-        const zeroHere = expected.filter(({ kind }) => kind === 'zero')
-        for (const { offset, length } of ranges.filter(({ kind }) => kind === 'zero'))
-          assert.ok(zeroHere.some((zero) => zero.offset <= offset && offset + length <= zero.offset + zero.length))
+        assert.deepEqual(await rangesOf(await readFile(path)), await mapOf(path))
       }),
       { numRuns: 12 },
     )
