@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { acceleratorFinding, chooseAccelerator, runProbeGuest } from './kvm.ts'
+import { acceleratorFinding, chooseAccelerator, kvmGroup, runProbeGuest } from './kvm.ts'
 import { probeFirmware } from './probe-firmware.ts'
 
 function cacheFile(t: TestContext): string {
@@ -51,6 +51,23 @@ test('a host without the device needs no guest to know', async (t) => {
     device: '/dev/no-such-device',
   })
   assert.equal(verdict.accelerator, 'tcg')
+})
+
+test('a device that only root may open serves no VM that runs as another user', async (t) => {
+  const file = cacheFile(t)
+  const device = `${file}.device`
+  const ask = async (mode: number) => {
+    rmSync(file, { force: true })
+    chmodSync(device, mode)
+    const run = async () => undefined
+    return await chooseAccelerator({ cacheFile: file, override: undefined, device, separateUsers: true, run })
+  }
+  writeFileSync(device, '')
+  assert.match((await ask(0o600)).finding, /root only/)
+  assert.equal(kvmGroup(device), undefined)
+  assert.equal((await ask(0o660)).accelerator, 'kvm')
+  assert.equal(kvmGroup(device), process.getgid?.())
+  assert.equal((await ask(0o666)).accelerator, 'kvm')
 })
 
 test('on this host the real probe ends in time and leaves no process', async (t) => {

@@ -2,7 +2,7 @@
  * Whether KVM works, found out by running a guest. Opening /dev/kvm proves nothing: there are machines
  * where that succeeds and a guest then crawls, or spins for ever, for want of hardware below.
  */
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -40,6 +40,20 @@ export async function runProbeGuest(accelerator: Accelerator, qemu: string): Pro
   }
 }
 
+/**
+ * The group through which users other than root may open /dev/kvm: a VM's process has to be in it.
+ * Undefined when the device is missing, or no group may.
+ */
+export function kvmGroup(device = '/dev/kvm'): number | undefined {
+  const stat = statSync(device, { throwIfNoEntry: false })
+  return stat !== undefined && (stat.mode & 0o060) === 0o060 ? stat.gid : undefined
+}
+
+function everyoneMayOpen(device: string): boolean {
+  const stat = statSync(device, { throwIfNoEntry: false })
+  return stat !== undefined && (stat.mode & 0o006) === 0o006
+}
+
 export interface ChooseAcceleratorOptions {
   /** where the verdict of this boot is kept */
   cacheFile: string
@@ -47,6 +61,8 @@ export interface ChooseAcceleratorOptions {
   override?: string | undefined
   qemu?: string
   device?: string
+  /** VMs run as users of their own, so it is not enough that this process may open the device */
+  separateUsers?: boolean
   run?: typeof runProbeGuest
 }
 
@@ -77,6 +93,9 @@ async function probe(options: ChooseAcceleratorOptions): Promise<AcceleratorVerd
     accessSync(device, constants.R_OK | constants.W_OK)
   } catch {
     return { accelerator: 'tcg', finding: `${device} is missing or may not be opened` }
+  }
+  if (options.separateUsers === true && kvmGroup(device) === undefined && !everyoneMayOpen(device)) {
+    return { accelerator: 'tcg', finding: `${device} may be opened by root only, not by the users of VMs` }
   }
   const failure = await (options.run ?? runProbeGuest)('kvm', options.qemu ?? 'qemu-system-x86_64')
   if (failure === undefined) return { accelerator: 'kvm', finding: 'KVM works: a test guest ran' }

@@ -18,7 +18,12 @@ export interface ProcessStat {
   parentPid: number
   /** clock ticks since boot */
   startTime: number
+  /** CPU time used so far, in user and kernel mode */
+  cpuMs: number
 }
+
+/** Linux shows times in ticks of 10 ms on all machines Ramet runs on. */
+const tickMs = 10
 
 let cachedBootId: string | undefined
 
@@ -36,7 +41,7 @@ export function parseStat(text: string): ProcessStat {
   if (!Number.isSafeInteger(startTime)) {
     throw new RametError('INTERNAL', { message: `unreadable process status: ${text.slice(0, 120)}` })
   }
-  return { state, parentPid: Number(parentPid), startTime }
+  return { state, parentPid: Number(parentPid), startTime, cpuMs: (Number(fields[11]) + Number(fields[12])) * tickMs }
 }
 
 /** Undefined when there is no such process. */

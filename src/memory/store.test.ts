@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import {
+  chmodSync,
   closeSync,
   mkdtempSync,
   openSync,
@@ -93,6 +94,7 @@ test('damage of any kind is found and the file named', async () => {
     await rejected(manifestPath(path))
   }
   writeFileSync(manifestPath(path), manifest)
+  chmodSync(path, 0o600)
   const fd = openSync(path, 'r+')
   const byte = Buffer.alloc(1)
   readSync(fd, byte, 0, 1, 10 * MiB)
