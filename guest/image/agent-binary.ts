@@ -14,10 +14,15 @@ const interpreterSegment = 3
 /** Stands for the sources: an image is built anew when they change. */
 export async function agentDigest(agentDir: string): Promise<string> {
   try {
-    return await digestOfTree(agentDir, (name) => /\.(c|h|mk)$/.test(name) || name === 'Makefile')
+    return await digestOfTree(agentDir, isSource)
   } catch (error) {
     throw new RametError('IMAGE_BUILD_FAILED', { message: 'the guest agent’s sources cannot be read', cause: error })
   }
+}
+
+/** Its tests do not get into the program. */
+function isSource(path: string): boolean {
+  return !/^(fuzz|test)\//.test(path) && /(\.(c|h|mk)|(^|\/)Makefile)$/.test(path)
 }
 
 /** @throws RametError `IMAGE_BUILD_FAILED` also when the result would need libraries that a guest need not have */

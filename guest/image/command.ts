@@ -115,7 +115,7 @@ function failed(
   code: ErrorCode = 'IMAGE_BUILD_FAILED',
 ): RametError {
   const full = lastLines.some((line) => /no space left on device/i.test(line))
-  const ending = lastLines.length === 0 ? '' : `: ${lastLines.join(' | ')}`
+  const ending = lastLines.length === 0 ? '' : `: ${lastLines.slice(-limits.imageErrorMessageLines).join(' | ')}`
   return new RametError(full ? 'NO_SPACE' : code, {
     message: `${command} failed (${how})${ending}`,
     details: { command, lastLines, log: logPath },

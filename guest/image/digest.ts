@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import type { ImageFiles } from './manifest.ts'
 
 /** SHA-256 of a value's canonical JSON: the order in which keys were written does not matter. */
@@ -24,13 +24,19 @@ export async function digestOfFile(path: string, signal?: AbortSignal): Promise<
   return hash.digest('hex')
 }
 
-/** Names, sizes and contents of the files below a directory, whatever their times or order on disk. */
-export async function digestOfTree(dir: string, include: (name: string) => boolean): Promise<string> {
+/**
+ * Names and contents of the files below a directory, whatever their times or order on disk.
+ *
+ * @param include told a file's path relative to the directory
+ */
+export async function digestOfTree(dir: string, include: (path: string) => boolean): Promise<string> {
   const hash = createHash('sha256')
   const entries = await readdir(dir, { recursive: true, withFileTypes: true })
-  const paths = entries.filter((entry) => entry.isFile() && include(entry.name))
-  const names = paths.map((entry) => join(entry.parentPath, entry.name)).sort()
-  for (const path of names) hash.update(`${path.slice(dir.length)}\0${await digestOfFile(path)}\n`)
+  const files = entries.filter((entry) => entry.isFile())
+  const paths = files.map((entry) => relative(dir, join(entry.parentPath, entry.name)))
+  for (const path of paths.filter(include).sort()) {
+    hash.update(`${path}\0${await digestOfFile(join(dir, path))}\n`)
+  }
   return hash.digest('hex')
 }
 

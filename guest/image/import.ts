@@ -1,6 +1,6 @@
 /** Makes an image of what somebody brings: the file is validated and copied, never referred to. */
 import { basename, join } from 'node:path'
-import { RametError } from '../../src/shared/errors.ts'
+import { isRametError, RametError } from '../../src/shared/errors.ts'
 import { limits } from '../../src/shared/limits.ts'
 import { writeBootFiles } from './boot-files.ts'
 import { composeCmdline } from './cmdline.ts'
@@ -22,12 +22,23 @@ const compressors = { '--gzip': [], '--xz': ['xz'], '--zstd': ['zstd'], '--bzip2
  *   and whatever `buildImage` throws
  */
 export async function importImage(options: ImportOptions, context: BuildContext): Promise<ImageManifest> {
-  const { file, init, rootDevice, diskBytes } = options
+  const { file, rootDevice, diskBytes } = options
   checkDiskBytes(diskBytes)
   const kind = await detectFileKind(file)
   if (kind.kind === 'tar' && rootDevice !== undefined) {
     throw new RametError('INVALID_ARGUMENT', { message: 'a tar file has no partitions: leave the root device out' })
   }
+  try {
+    return await importKind(kind, options, context)
+  } catch (error) {
+    if (!isRametError(error, 'IMAGE_INVALID')) throw error
+    const { remediation, details } = error
+    throw new RametError('IMAGE_INVALID', { message: `${file}: ${error.message}`, cause: error, remediation, details })
+  }
+}
+
+async function importKind(kind: FileKind, options: ImportOptions, context: BuildContext): Promise<ImageManifest> {
+  const { file, init, rootDevice, diskBytes } = options
   return inWorkshop(context, { name: 'import', tools: toolsFor(kind), trees: kind.kind === 'tar' }, async (shop) => {
     shop.report('read', `reading ${basename(file)}`)
     const inputs = { recipe: 'import', file: await digestOfFile(file, context.signal), init, rootDevice, diskBytes }

@@ -3,12 +3,13 @@
  * and one way from inputs to a finished image.
  */
 import { randomBytes } from 'node:crypto'
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
 import { asRametError, isRametError } from '../../src/shared/errors.ts'
 import { faultPoint } from '../../src/shared/fault.ts'
+import { limits } from '../../src/shared/limits.ts'
 import { Revert } from '../../src/shared/revert.ts'
 import { agentDigest, defaultAgentDir } from './agent-binary.ts'
 import { takeLock } from './build-lock.ts'
@@ -68,13 +69,15 @@ export async function inWorkshop<T>(
   const logsDir = join(context.cacheDir, 'logs')
   await mkdir(context.imagesDir, { recursive: true, mode: 0o711 })
   await mkdir(logsDir, { recursive: true })
+  await pruneLogs(logsDir)
   const logPath = join(logsDir, `${what.name}-${randomBytes(4).toString('hex')}.log`)
   try {
     const result = await openWorkshop(context, logPath, work)
     await rm(logPath, { force: true })
     return result
   } catch (error) {
-    if (isRametError(error, 'CANCELLED')) await rm(logPath, { force: true })
+    const isBuildsFault = !isRametError(error) || error.code === 'IMAGE_BUILD_FAILED' || error.code === 'NO_SPACE'
+    if (!isBuildsFault) await rm(logPath, { force: true })
     throw asRametError(error)
   }
 }
@@ -173,6 +176,15 @@ async function sweep(context: BuildContext, run: RunCommand): Promise<void> {
       context.log?.warn({ error, path }, 'could not remove what a dead build left')
     })
   for (const dir of dirs) await sweepStaging(dir, remove)
+}
+
+/** Of failed builds, the newest are kept. */
+async function pruneLogs(dir: string): Promise<void> {
+  const logs = await Promise.all(
+    (await readdir(dir)).map(async (name) => ({ path: join(dir, name), time: (await stat(join(dir, name))).mtimeMs })),
+  )
+  logs.sort((a, b) => b.time - a.time)
+  for (const { path } of logs.slice(limits.imageLogCount)) await rm(path, { force: true })
 }
 
 function signalOf(context: BuildContext): { signal?: AbortSignal } {

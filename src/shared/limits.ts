@@ -101,6 +101,8 @@ export const limits = {
   imageCommandStopMs: 10_000,
   imageCommandOutputBytes: 32 * MiB,
   imageErrorLines: 12,
+  imageErrorMessageLines: 4,
+  imageLogCount: 20,
   imageLockPollMs: 200,
   imageKernelCacheMs: 30 * 24 * 3600_000,
   imageDiskDefaultBytes: 4 * GiB,
