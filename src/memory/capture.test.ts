@@ -9,7 +9,7 @@ import type { OpenBase } from './base.ts'
 import { copyDelta, foldBase, listPrivateRuns, totalBytes } from './capture.ts'
 import { readFootprint } from './footprint.ts'
 import { findGuestRam } from './guest-ram.ts'
-import { startPausedQemu } from './paused-qemu.ts'
+import { startPausedQemu } from './testing/paused-qemu.ts'
 
 const MiB = 1024 * 1024
 const sizeBytes = 70 * MiB + 8192

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { allocatedBytes, createMemfd } from '../host/memfd.ts'
 import { isRunning } from '../host/process-identity.ts'
 import { BaseWriter, checkSealed, type OpenBase } from './base.ts'
-import { type KeptBase, keepBase, openBase, releaseBase } from './keeper.ts'
+import { findKeeper, type KeptBase, keepBase, openBase, releaseBase } from './keeper.ts'
 
 const MiB = 1024 * 1024
 
@@ -59,9 +59,10 @@ test('writes out of order are a defect, not a silent overwrite', async () => {
   assert.throws(() => writer.write(Buffer.alloc(8192, 1), MiB - 4096), { code: 'INTERNAL' })
 })
 
-test('a base lives as long as its keeper', async () => {
+test('a base lives as long as its keeper', async (t) => {
   const base = await makeBase('base-test-kept')
   const kept = await keepBase(base)
+  t.after(() => releaseBase(kept))
   closeSync(base.fd)
   const opened = openBase(JSON.parse(JSON.stringify(kept)))
   assert.equal(opened.sizeBytes, base.sizeBytes)
@@ -79,7 +80,7 @@ test('what is not sealed is not kept', async () => {
   closeSync(fd)
 })
 
-test('the keeper survives the sudden death of the process that started it', async () => {
+test('the keeper survives the sudden death of the process that started it', async (t) => {
   const script = `
     import { BaseWriter } from ${JSON.stringify(import.meta.resolve('./base.ts'))}
     import { keepBase } from ${JSON.stringify(import.meta.resolve('./keeper.ts'))}
@@ -92,13 +93,16 @@ test('the keeper survives the sudden death of the process that started it', asyn
   })
   const [line] = await once(spawner.stdout, 'data')
   const kept: KeptBase = JSON.parse(String(line))
+  t.after(() => releaseBase(kept))
   spawner.kill('SIGKILL')
   await once(spawner, 'exit')
   assert.equal(isRunning(kept.keeper), true)
+  assert.deepEqual(findKeeper('base-test-orphan'), kept.keeper)
   const opened = openBase(kept)
   const bytes = Buffer.alloc(4096)
   readSync(opened.fd, bytes, 0, 4096, 4096)
   assert.ok(bytes.equals(Buffer.alloc(4096, 'Z')))
   closeSync(opened.fd)
   await releaseBase(kept)
+  assert.equal(findKeeper('base-test-orphan'), undefined)
 })

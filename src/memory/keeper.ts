@@ -3,9 +3,9 @@
  * A restarted daemon finds the base through the keeper's descriptor; ending the keeper frees the
  * memory once no vm maps it any more.
  */
-import { closeSync } from 'node:fs'
+import { closeSync, readdirSync, readFileSync } from 'node:fs'
 import { memfdName, openDescriptorOf } from '../host/memfd.ts'
-import { isRunning, type ProcessIdentity, signalProcess, waitForExit } from '../host/process-identity.ts'
+import { identify, isRunning, type ProcessIdentity, signalProcess, waitForExit } from '../host/process-identity.ts'
 import { type SpawnDetached, spawnDetached } from '../host/spawn-detached.ts'
 import { errnoOf, RametError } from '../shared/errors.ts'
 import { checkSealed, memfdNameOf, type OpenBase } from './base.ts'
@@ -63,6 +63,29 @@ export function openBase(kept: KeptBase): OpenBase {
     throw error
   }
   return { id: kept.id, fd, sizeBytes: kept.sizeBytes }
+}
+
+/**
+ * Finds the keeper of a base whose identity was never written down, because the daemon died right after
+ * it started it. Undefined when there is none.
+ */
+export function findKeeper(baseId: string): ProcessIdentity | undefined {
+  const name = memfdNameOf(baseId)
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry) || nameOf(entry) !== name) continue
+    const identity = identify(Number(entry))
+    if (identity !== undefined) return identity
+  }
+  return undefined
+}
+
+/** What a process calls itself; empty when it has just ended. */
+function nameOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0] ?? ''
+  } catch {
+    return ''
+  }
 }
 
 /** Ends the keeper and waits until it has; the memory is free when the last vm over the base has ended. */

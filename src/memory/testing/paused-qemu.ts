@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import type { OpenBase } from './base.ts'
+import type { OpenBase } from '../base.ts'
 
 export interface PausedQemu extends AsyncDisposable {
   pid: number
