@@ -85,6 +85,10 @@ function checkFit(machine: MachineDescription, seat: MachineSeat): void {
     [machine.diskCount === seat.disks.length && machine.diskCount <= limits.diskMaxCount, 'number of disks'],
     [machine.nicCount === seat.nics.length && machine.nicCount <= limits.nicMaxCount, 'number of NICs'],
     [machine.sparePortCount >= 0 && machine.sparePortCount <= 8, 'number of spare ports'],
+    // Values that are pasted into QEMU's option syntax must not be able to add options.
+    [machine.cpuModel === undefined || /^[\w.-]+(,[\w.+-]+(=[\w.-]+)?)*$/.test(machine.cpuModel), 'cpu model'],
+    [/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(seat.generationId), 'generation id'],
+    [seat.nics.every((nic) => /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(nic.mac)), 'MAC'],
   ]
   for (const [holds, what] of demands)
     if (!holds) throw new RametError('INVALID_ARGUMENT', { message: `machine description: ${what}` })

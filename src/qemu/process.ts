@@ -146,6 +146,7 @@ export async function startQemu(options: StartOptions): Promise<QemuProcess> {
     })
   } catch (error) {
     signalProcess(identity, 'SIGKILL')
+    await waitForExit(identity)
     throw error
   }
 }

@@ -26,10 +26,7 @@ export function logTail(dir: string, lineCount: number = limits.consoleTailLines
     const buffer = Buffer.alloc(Math.min(sizeBytes, tailReadBytes))
     const readBytes = readSync(fd, buffer, 0, buffer.length, sizeBytes - buffer.length)
     const lines = buffer.subarray(0, readBytes).toString('utf8').split('\n')
-    return lines
-      .map(printable)
-      .filter((line) => line.length > 0)
-      .slice(-lineCount)
+    return lines.map(printable).filter(isTelling).slice(-lineCount)
   } finally {
     closeSync(fd)
   }
@@ -55,6 +52,9 @@ function openForReading(dir: string): number | undefined {
     throw error
   }
 }
+
+/** QEMU warns at each start about a cable that ends nowhere, which is what an isolated vm is to have. */
+const isTelling = (line: string) => line.length > 0 && !/hub \d+ is not connected to host network/.test(line)
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
 const printable = (line: string) => line.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f]/g, '').trimEnd()
