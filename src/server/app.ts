@@ -45,6 +45,8 @@ export async function makeApp(options: AppOptions): Promise<FastifyInstance<RawS
   app.addHook('onResponse', async (request, reply) => {
     observe.request(operationOf(request) ?? 'none', reply.statusCode, reply.elapsedTime)
     const { id, method, url } = request
+    // An upgrade that was refused: its connection has left the HTTP server, which would never close it.
+    if (request.headers.upgrade !== undefined) request.raw.socket.destroySoon()
     serving.log.debug({ request: id, method, url, status: reply.statusCode, ms: reply.elapsedTime }, 'request')
   })
   app.setErrorHandler((cause, request, reply) => {

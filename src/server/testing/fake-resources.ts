@@ -1,0 +1,78 @@
+import type { Image } from '../../api/image.ts'
+import type { Template } from '../../api/template.ts'
+import type { Vm } from '../../api/vm.ts'
+import type { VmCreate } from '../../api/vm-create.ts'
+import { newId } from '../../shared/ids.ts'
+
+const MiB = 1024 * 1024
+
+export const now = () => new Date().toISOString()
+
+export function fakeVm(name: string, request: Partial<VmCreate>): Vm {
+  return {
+    id: newId('vm'),
+    name,
+    state: request.start === false ? 'created' : 'running',
+    source: { kind: 'image', id: 'img-1', name: 'micro' },
+    image: 'micro:latest',
+    generation: 0,
+    depth: 0,
+    init: 'agent',
+    cpus: request.cpus ?? 1,
+    memoryBytes: request.memoryBytes ?? 128 * MiB,
+    disks: [],
+    nics: [],
+    link: 'up',
+    labels: request.labels ?? {},
+    environment: request.environment ?? {},
+    ports: [],
+    limits: request.limits ?? {},
+    restart: request.restart ?? { mode: 'no' },
+    restartCount: 0,
+    createdAt: now(),
+  }
+}
+
+export function fakeTemplate(name: string): Template {
+  return {
+    id: newId('tpl'),
+    name,
+    state: 'ready',
+    source: { kind: 'vm', id: 'vm-1', name: 'web' },
+    image: 'micro:latest',
+    generation: 0,
+    depth: 0,
+    cpus: 1,
+    memoryBytes: 128 * MiB,
+    disks: [],
+    nics: [],
+    init: 'agent',
+    resident: true,
+    baseBytes: 128 * MiB,
+    storedBytes: 20 * MiB,
+    armed: 0,
+    armedCount: 0,
+    childCount: 0,
+    labels: {},
+    createdAt: now(),
+  }
+}
+
+export function fakeImage(name: string): Image {
+  return {
+    id: newId('img'),
+    name,
+    tag: 'latest',
+    digest: '00',
+    state: 'ready',
+    kind: 'built',
+    init: 'agent',
+    diskBytes: 0,
+    storedBytes: 20 * MiB,
+    defaultMemoryBytes: 128 * MiB,
+    kernel: '6.1',
+    labels: {},
+    vmCount: 0,
+    createdAt: now(),
+  }
+}
