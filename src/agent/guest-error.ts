@@ -31,12 +31,17 @@ const remedies: Record<string, string> = {
 }
 
 /** `GUEST_REFUSED` with the errno's name, as the agent answered `what`. */
-export function guestRefused(what: string, errno: number, message: string | undefined): RametError {
+export function guestRefused(
+  what: string,
+  errno: number,
+  message: string | undefined,
+  details: Record<string, unknown> = {},
+): RametError {
   const name = errnoName(errno)
   const remediation = remedies[name]
   return new RametError('GUEST_REFUSED', {
     message: `the guest refused ${what}: ${message === undefined || message === '' ? name : `${message} (${name})`}`,
-    details: { errno: name, operation: what },
+    details: { ...details, errno: name, operation: what },
     ...(remediation === undefined ? {} : { remediation }),
   })
 }
@@ -48,11 +53,15 @@ export function guestErrno(error: unknown): string | undefined {
 }
 
 /** @throws RametError `GUEST_REFUSED` unless the answer's errno is 0; `AGENT_PROTOCOL` when it has none */
-export function checkAnswer(what: string, answer: Fields): Fields {
+export function checkAnswer(
+  what: string,
+  answer: Fields,
+  refusalDetails: (answer: Fields) => Record<string, unknown> = () => ({}),
+): Fields {
   if (answer.errno === undefined) {
     throw new RametError('AGENT_PROTOCOL', { message: `the guest agent answered ${what} without an errno` })
   }
-  if (answer.errno !== 0) throw guestRefused(what, answer.errno, answer.message)
+  if (answer.errno !== 0) throw guestRefused(what, answer.errno, answer.message, refusalDetails(answer))
   return answer
 }
 

@@ -33,6 +33,8 @@ export interface StreamShape {
   readonly onEvent?: (event: Fields, stream: LinkStream) => void
   /** called when a channel of the guest has ended, after its end was queued */
   readonly onEof?: (stream: LinkStream) => void
+  /** what of a refusing answer belongs into the error's details */
+  readonly refusalDetails?: (answer: Fields) => Record<string, unknown>
   /** called when the guest acknowledges what was sent */
   readonly onAck?: (count: number) => void
 }
@@ -84,6 +86,11 @@ export class LinkStream {
 
   get sentAcked(): number {
     return this.#sender?.acked ?? 0
+  }
+
+  /** Whether the host has ended its channel. */
+  get sentAll(): boolean {
+    return this.#sender?.ended === true
   }
 
   /** Whether the guest has ended all its channels. */
@@ -195,7 +202,7 @@ export class LinkStream {
 
   #takeResponse(fields: Fields): void {
     try {
-      const answer = checkAnswer(this.operation, fields)
+      const answer = checkAnswer(this.operation, fields, this.#shape.refusalDetails)
       if (this.#answered) {
         if (!this.#shape.outcome) throw badFrame(`a second answer to ${this.operation}`)
         this.#outcome.resolve(answer)

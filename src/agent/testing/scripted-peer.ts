@@ -35,6 +35,8 @@ export const defaultWelcome: Fields = {
 /** The agent's end of one connection. */
 export class PeerConnection {
   readonly socket: Socket
+  /** of the newest session */
+  version = 0
   readonly #script: PeerScript
   #scanner: OpeningScanner = new OpeningScanner()
   #decoder: FrameDecoder | undefined
@@ -80,6 +82,7 @@ export class PeerConnection {
   #answer(nonce: Buffer, hello: Fields, opening: number): void {
     const welcome = this.#script.welcome === undefined ? defaultWelcome : this.#script.welcome(hello, opening)
     if (welcome === undefined) return
+    this.version = welcome.version ?? 0
     this.socket.write(Buffer.concat([marker, nonce]))
     this.write({ type: frameType.welcome, payload: encodeFields(welcome) })
     this.#script.onOpen?.(this)
