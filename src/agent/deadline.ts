@@ -20,7 +20,7 @@ export function startDeadline(
   { signal, timeoutMs }: WaitOptions & { timeoutMs: number },
   onTimeout: () => RametError,
 ): Deadline {
-  if (signal?.aborted) throw cancelled(signal.reason)
+  throwIfCancelled(signal)
   const wait = new AbortController()
   const timer = new AbortController()
   const onAbort = () => wait.abort(cancelled(signal?.reason))
@@ -47,6 +47,11 @@ export function race<T>(promise: Promise<T>, signal: AbortSignal | undefined): P
     else signal.addEventListener('abort', onAbort, { once: true })
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
   })
+}
+
+/** @throws RametError `CANCELLED`, or the signal's reason if that is one of ours */
+export function throwIfCancelled(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw cancelled(signal.reason)
 }
 
 function cancelled(reason: unknown): RametError {

@@ -1,7 +1,7 @@
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
-import { race, type WaitOptions } from './deadline.ts'
-import { need } from './guest-error.ts'
+import { race, startDeadline, type WaitOptions } from './deadline.ts'
+import { need, unanswered } from './guest-error.ts'
 import type { AgentSession } from './session.ts'
 import type { LinkStream } from './stream.ts'
 
@@ -86,8 +86,10 @@ export async function writeFile(
   try {
     for await (const piece of pieces) await stream.send(piece, wait.signal)
     stream.sendEof()
-    const timeout = AbortSignal.timeout(wait.timeoutMs ?? limits.linkRequestTimeoutMs)
-    const answer = await race(stream.outcome, wait.signal ? AbortSignal.any([wait.signal, timeout]) : timeout)
+    const timeoutMs = wait.timeoutMs ?? limits.linkRequestTimeoutMs
+    const onTimeout = () => unanswered('file.write', timeoutMs)
+    using deadline = startDeadline(session.clock, { signal: wait.signal, timeoutMs }, onTimeout)
+    const answer = await race(stream.outcome, deadline.signal)
     return { sizeBytes: need(answer.size, 'size') }
   } catch (error) {
     stream.reset(new RametError('CANCELLED', { message: `writing ${path} was given up`, cause: error }))

@@ -46,6 +46,13 @@ export function guestRefused(
   })
 }
 
+/** `GUEST_UNREACHABLE`: no answer in time. */
+export function unanswered(operation: string, timeoutMs: number): RametError {
+  return new RametError('GUEST_UNREACHABLE', {
+    message: `the guest agent did not answer ${operation} within ${Math.round(timeoutMs)} ms`,
+  })
+}
+
 /** The errno name of a `GUEST_REFUSED` error, undefined for anything else. */
 export function guestErrno(error: unknown): string | undefined {
   if (!(error instanceof RametError) || error.code !== 'GUEST_REFUSED') return undefined

@@ -37,7 +37,8 @@ export async function runCommand(session: AgentSession, options: CommandOptions)
     process.signal('SIGKILL', { wholeGroup: true }).catch(() => {})
     process.release()
   }
-  deadline.signal.addEventListener('abort', stop, { once: true })
+  if (deadline.signal.aborted) stop()
+  else deadline.signal.addEventListener('abort', stop, { once: true })
   try {
     if (input !== undefined) {
       // A command may end without reading its input; its exit status is then the answer.

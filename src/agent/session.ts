@@ -2,7 +2,7 @@ import type { Clock } from '../shared/clock.ts'
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import { race, startDeadline, type WaitOptions } from './deadline.ts'
-import { guestRefused } from './guest-error.ts'
+import { guestRefused, unanswered } from './guest-error.ts'
 import type { Welcome } from './opening.ts'
 import { type FrameSink, LinkStream, type StreamShape } from './stream.ts'
 import type { Transport } from './transport.ts'
@@ -122,12 +122,6 @@ export class AgentSession implements FrameSink {
     this.send({ type: frameType.request, channel: 0, stream: stream.id, offset: 0, payload })
     return stream
   }
-}
-
-function unanswered(operation: string, timeoutMs: number): RametError {
-  return new RametError('GUEST_UNREACHABLE', {
-    message: `the guest agent did not answer ${operation} within ${Math.round(timeoutMs)} ms`,
-  })
 }
 
 function saidBye(fields: Fields): RametError {

@@ -1,6 +1,6 @@
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
-import { race } from './deadline.ts'
+import { race, throwIfCancelled } from './deadline.ts'
 import { Receiver, Sender } from './flow.ts'
 import { checkAnswer } from './guest-error.ts'
 import { OutputQueue } from './output-queue.ts'
@@ -236,7 +236,7 @@ export class LinkStream {
 
   async #whenSendable(signal: AbortSignal | undefined): Promise<Sender> {
     while (true) {
-      signal?.throwIfAborted()
+      throwIfCancelled(signal)
       if (this.#over) throw this.#error ?? new RametError('AGENT_LINK_LOST', { message: `${this.operation} is over` })
       const sender = this.#sender
       if (sender === undefined || sender.ended) {
