@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, readSync } from 'node:fs'
+import { once } from 'node:events'
+import { chmodSync, existsSync, readFileSync, readSync } from 'node:fs'
+import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { isRunning } from '../host/process-identity.ts'
@@ -25,6 +28,16 @@ const streamOf = (fixture: GuestFixture, template: TestTemplate, pages = templat
     pages,
     deviceBlob: template.devices.blob,
   })
+
+/** An empty delta over an empty base; the delta names its base relative to itself. */
+function makeDisk(dir: string): { path: string } {
+  const create = (...args: string[]) => execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', ...args], { cwd: dir })
+  create('base.qcow2', '8M')
+  create('-b', 'base.qcow2', '-F', 'qcow2', 'delta.qcow2')
+  chmodSync(join(dir, 'base.qcow2'), 0o444)
+  chmodSync(join(dir, 'delta.qcow2'), 0o666)
+  return { path: join(dir, 'delta.qcow2') }
+}
 
 function hashOf(fd: number, sizeBytes: number): string {
   const bytes = Buffer.alloc(sizeBytes)
@@ -104,6 +117,39 @@ test('pages in the stream override the base, zeros among them, and the firmware 
   await resumeGuest(child)
   await readConsole(child)
   await counterPasses(child, 0x1234 + 5)
+})
+
+test('disks and networks differ between a parent and its child, and the state loads all the same', async () => {
+  await using fixture = new GuestFixture(1, { diskCount: 1 })
+  const { path: parentDisk } = makeDisk(fixture.directory())
+  const parent = await fixture.start(fixture.seat({ disks: [{ path: parentDisk }] }))
+  await resumeGuest(parent)
+  await counterPasses(parent, 5)
+  await pauseGuest(parent)
+  const template = await fixture.capture(parent)
+  await parent.quit()
+
+  const dir = fixture.directory()
+  makeDisk(dir)
+  const server = createServer().listen(join(dir, 'net0.sock'))
+  await once(server, 'listening')
+  chmodSync(join(dir, 'net0.sock'), 0o777)
+  const connected = once(server, 'connection')
+  const network = { kind: 'stream', socketPath: 'net0.sock' } as const
+  const seat = fixture.seat({
+    ...{ disks: [{ path: 'delta.qcow2' }], nics: [{ mac: '52:54:00:00:00:02', network }] },
+    ...{ memory: { kind: 'base' }, incoming: true },
+  })
+  const child = await fixture.start(seat, { dir, memoryFd: template.memoryFd })
+  const [cable] = (await connected) as [Socket]
+  await armIncoming(child)
+  await loadIncoming(child, streamOf(fixture, template))
+  await resumeGuest(child)
+  await counterPasses(child, template.counter)
+  const nodes = await child.qmp.execute<{ 'node-name': string }[]>('query-named-block-nodes')
+  assert.ok(nodes.some((node) => node['node-name'] === 'disk0'))
+  cable.destroy()
+  server.close()
 })
 
 test('devices are saved again and again, and leave nothing behind', async () => {

@@ -37,6 +37,12 @@ export const consoleRingBytes = 256 * 1024
 /** Translated code that one TCG process may hold; without a limit QEMU takes up to 1 GiB. */
 const translationCacheMiB = 64
 
+/**
+ * A kernel that sees memory slots above 4 GiB sets 64 MiB aside for bounce buffers, and writes zeros to
+ * them: half of a small guest. No device here needs them.
+ */
+const kernelParameters = 'swiotlb=noforce'
+
 const sandbox = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'
 
 /**
@@ -118,7 +124,7 @@ function bootArguments(seat: MachineSeat): string[] {
   const { boot } = seat
   if (boot.kind === 'firmware') return ['-bios', boot.biosPath]
   const initrd = boot.initrdPath === undefined ? [] : ['-initrd', boot.initrdPath]
-  return ['-kernel', boot.kernelPath, ...initrd, '-append', boot.append]
+  return ['-kernel', boot.kernelPath, ...initrd, '-append', `${boot.append} ${kernelParameters}`.trim()]
 }
 
 function smallDevices(seat: MachineSeat): string[] {

@@ -42,7 +42,7 @@ export class GuestFixture implements AsyncDisposable {
   readonly #fds: number[] = []
   #count = 0
 
-  constructor(cpuCount = 1) {
+  constructor(cpuCount = 1, changes: Partial<MachineDescription> = {}) {
     chmodSync(this.#root, 0o711)
     writeFileSync(this.#firmware, countingFirmware(), { mode: 0o444 })
     this.machine = {
@@ -54,6 +54,7 @@ export class GuestFixture implements AsyncDisposable {
         memoryBytes: guestMemoryBytes(64 * MiB),
       },
       ...{ memorySlotCount: 2, memoryMaxBytes: 512 * MiB, diskCount: 0, nicCount: 1, sparePortCount: 1 },
+      ...changes,
     }
   }
 
