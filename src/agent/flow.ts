@@ -58,9 +58,13 @@ export class Sender {
   #acked: number
   #ended = false
 
-  constructor(start = 0) {
+  /**
+   * @param start offset of the first byte to send
+   * @param acked what the guest has passed on of what was sent before
+   */
+  constructor(start = 0, acked = start) {
     this.#sent = start
-    this.#acked = start
+    this.#acked = Math.min(acked, start)
   }
 
   get sent(): number {
@@ -92,9 +96,9 @@ export class Sender {
     return this.#sent
   }
 
-  /** @throws RametError `AGENT_PROTOCOL` when the guest acknowledges what was never sent, or goes back */
+  /** @throws RametError `AGENT_PROTOCOL` when the guest acknowledges what was never sent; going back is ignored */
   ack(count: number): void {
-    if (count > this.#sent || count < this.#acked) throw badFrame(`an acknowledgement of ${count} bytes`)
-    this.#acked = count
+    if (count > this.#sent) throw badFrame(`an acknowledgement of ${count} bytes`)
+    this.#acked = Math.max(this.#acked, count)
   }
 }

@@ -13,7 +13,7 @@ export function errnoName(errno: number): string {
 const remedies: Record<string, string> = {
   EACCES: 'Call as a user who may, or change the permissions in the guest.',
   EBUSY: 'Wait until what uses it has finished, then call again.',
-  ECANCELED: 'Correct the hook that failed; its output is in the details.',
+  ECANCELED: 'See the message; of a hook that failed, the output is in the details.',
   ECONNREFUSED: 'Start the program that should listen on that port in the guest, or name another port.',
   EEXIST: 'Choose another path, or allow it to be replaced.',
   EINVAL: 'Correct the value that the message names.',
@@ -43,6 +43,16 @@ export function guestRefused(
     message: `the guest refused ${what}: ${message === undefined || message === '' ? name : `${message} (${name})`}`,
     details: { ...details, errno: name, operation: what },
     ...(remediation === undefined ? {} : { remediation }),
+  })
+}
+
+/** `GUEST_REFUSED` for a stream that the guest has ended. */
+export function guestReset(what: string, errno: number, message: string | undefined): RametError {
+  const error = guestRefused(what, errno, message)
+  return new RametError('GUEST_REFUSED', {
+    message: error.message.replace('the guest refused', 'the guest ended'),
+    details: error.details,
+    remediation: error.remediation,
   })
 }
 

@@ -22,6 +22,8 @@ export interface ProcessInfo {
   readonly terminal: boolean
   readonly detached: boolean
   readonly attached: boolean
+  /** bytes that went through each channel so far: input accepted, output written */
+  readonly offsets: { readonly stdin: number; readonly stdout: number; readonly stderr: number }
 }
 
 const flag = { terminal: 1, detached: 2, wholeGroup: 16, attached: 32 } as const
@@ -108,5 +110,10 @@ function readProcess(entry: Fields): ProcessInfo {
     terminal: (flags & flag.terminal) !== 0,
     detached: (flags & flag.detached) !== 0,
     attached: (flags & flag.attached) !== 0,
+    offsets: {
+      stdin: entry.stdinOffset ?? 0,
+      stdout: entry.stdoutOffset ?? 0,
+      stderr: entry.stderrOffset ?? 0,
+    },
   }
 }

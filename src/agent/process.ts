@@ -159,8 +159,9 @@ export class AgentProcess {
 
   /** Leaves the process to itself: it goes on, and the guest keeps the newest of its output. */
   async detach(options?: WaitOptions): Promise<void> {
+    // First, so that the guest's end of the stream is no error to whoever reads the output.
+    this.#stream.end(released())
     await this.#session.request('proc.detach', { processId: this.processId }, options)
-    this.#stream.reset(released())
   }
 
   /** Lets go, because somebody will attach again soon: the guest holds the process back rather than drop output. */
@@ -185,7 +186,12 @@ class ExitWatch {
       lasting: true,
       sends: true,
       receives: [1, 2],
-      starts: ({ stdinOffset, stdoutOffset, stderrOffset }) => ({ 0: stdinOffset, 1: stdoutOffset, 2: stderrOffset }),
+      starts: ({ stdinOffset, stdoutOffset, stderrOffset, offset }) => ({
+        0: stdinOffset,
+        1: stdoutOffset,
+        2: stderrOffset,
+        acked: offset,
+      }),
       onEvent: (event, stream) => this.#takeEvent(event, stream),
       onEof: (stream) => this.#endVersion1(stream),
     }

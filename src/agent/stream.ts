@@ -2,7 +2,7 @@ import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import { race, throwIfCancelled } from './deadline.ts'
 import { Receiver, Sender } from './flow.ts'
-import { checkAnswer } from './guest-error.ts'
+import { checkAnswer, guestReset } from './guest-error.ts'
 import { OutputQueue } from './output-queue.ts'
 import type { Fields } from './wire/field-table.ts'
 import { decodeFields, encodeFields } from './wire/fields.ts'
@@ -17,6 +17,14 @@ export interface FrameSink {
   release(stream: LinkStream): void
 }
 
+export interface ChannelStarts {
+  readonly 0?: number | undefined
+  readonly 1?: number | undefined
+  readonly 2?: number | undefined
+  /** of channel 0: what the guest has passed on; default: all */
+  readonly acked?: number | undefined
+}
+
 /** How a stream behaves after its first response; without any of it, it is a plain request. */
 export interface StreamShape {
   /** stays open after the response */
@@ -28,7 +36,7 @@ export interface StreamShape {
   /** whether the host sends, in channel 0 */
   readonly sends?: boolean
   /** offsets at which the channels begin, told by the response */
-  readonly starts?: (answer: Fields) => { 0?: number | undefined; 1?: number | undefined; 2?: number | undefined }
+  readonly starts?: (answer: Fields) => ChannelStarts
   /** called for each event frame, within the decoding of the frame */
   readonly onEvent?: (event: Fields, stream: LinkStream) => void
   /** called when a channel of the guest has ended, after its end was queued */
@@ -222,16 +230,11 @@ export class LinkStream {
   #openChannels(answer: Fields): void {
     const starts = this.#shape.starts?.(answer) ?? {}
     for (const channel of this.#shape.receives ?? []) this.#receivers[channel] = new Receiver(starts[channel])
-    if (this.#shape.sends) this.#sender = new Sender(starts[0])
+    if (this.#shape.sends) this.#sender = new Sender(starts[0], starts.acked)
   }
 
   #takeReset(fields: Fields): void {
-    try {
-      checkAnswer(this.operation, { ...fields, errno: fields.errno === 0 ? undefined : fields.errno })
-    } catch (error) {
-      if (!(error instanceof RametError)) throw error
-      this.end(error)
-    }
+    this.end(guestReset(this.operation, fields.errno ?? 0, fields.message))
   }
 
   async #whenSendable(signal: AbortSignal | undefined): Promise<Sender> {
