@@ -34,8 +34,8 @@ const slots = { rng: 0x02, serial: 0x03, panic: 0x04, disk: 0x08, nic: 0x10, spa
 /** The console keeps this much of its newest output in QEMU, read by `ringbuf-read`; a power of two. */
 export const consoleRingBytes = 256 * 1024
 
-/** Translated code that one TCG process may hold; without a limit QEMU takes up to 1 GiB. */
-const translationCacheMiB = 64
+/** Translated code that one TCG process may hold; without a limit it grows towards 1 GiB. */
+const translationCacheMiB = 32
 
 /**
  * A kernel that sees memory slots above 4 GiB sets 64 MiB aside for bounce buffers, and writes zeros to
