@@ -1,0 +1,26 @@
+import { existsSync } from 'node:fs'
+import { RametError } from '../../shared/errors.ts'
+import { runProgram } from '../child.ts'
+import { defineCommand, rest } from '../command.ts'
+import { benchProgram } from '../programs.ts'
+
+export default defineCommand({
+  description:
+    'Measures: ramet bench fork runs forks beside the least that QEMU allows and a cold boot of the same image, and reports each stage as p50, p90 and p99. What follows bench is passed to the programme of measurements as it is.',
+  examples: [
+    { line: 'ramet bench fork', does: 'Measures forks.' },
+    { line: 'ramet bench fork -o json', does: 'The same for a program.' },
+  ],
+  arguments: { measurement: rest('what to measure, and its options') },
+  options: {},
+  passThrough: true,
+  run: async ({ args }, context) => {
+    const program = benchProgram()
+    if (!existsSync(program))
+      throw new RametError('NOT_FOUND', {
+        message: 'the measurements are not installed',
+        remediation: 'Run ramet from a checkout of its repository.',
+      })
+    return await runProgram(context, program, args.measurement)
+  },
+})

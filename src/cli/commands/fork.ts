@@ -1,0 +1,111 @@
+import { readFile } from 'node:fs/promises'
+import { ForkError, type Template, type Vm } from '../../client/index.ts'
+import { limits } from '../../shared/limits.ts'
+import { defineCommand, flag, hidden, list, parsed, required, type Values, value } from '../command.ts'
+import type { Context } from '../context.ts'
+import { formatDuration } from '../format.ts'
+import { line } from '../io.ts'
+import { machineOptions, machineRequest } from '../options/machine.ts'
+import { runOptions, runRequest } from '../options/run.ts'
+import { type Column, showList } from '../output.ts'
+import { oneOf, wholeNumber } from '../parse/number.ts'
+import { parsePair } from '../parse/pair.ts'
+import { resolveSource } from '../resolve.ts'
+import { describeError, showError, UsageError } from '../show-error.ts'
+
+const forkOptions = {
+  count: parsed('-n, --count <n>', 'children to make; 1 when left out', wholeNumber(1, limits.forkMaxCount)),
+  name: value('--name <name>', 'name of the child, when there is one'),
+  namePrefix: value('--name-prefix <prefix>', 'children are called prefix-0, prefix-1 and so on'),
+  atomic: flag('--atomic', 'all or none: if one fails, the others are removed'),
+  wait: parsed('--wait <for>', 'running, or ready (the default): its identity is proved', oneOf('running', 'ready'), [
+    'running',
+    'ready',
+  ]),
+  link: parsed('--link <state>', 'network links of the children: up (the default) or down', oneOf('up', 'down'), [
+    'up',
+    'down',
+  ]),
+  file: list('--file <guest=here>', 'put a file of this machine into each child; repeat for more', parsePair),
+  ...runOptions,
+  // A template decides these. They are passed on, so that the refusal can say what the template has.
+  image: hidden(value('--image <image>', 'refused: the template decides')),
+  cpus: hidden(machineOptions.cpus),
+  memory: hidden(machineOptions.memory),
+  disk: hidden(machineOptions.disk),
+  network: hidden(machineOptions.network),
+  init: hidden(machineOptions.init),
+}
+
+const columns: readonly Column<Vm>[] = [
+  { heading: 'NAME', of: (vm) => vm.name },
+  { heading: 'STATE', of: (vm) => vm.state },
+  { heading: 'GEN', of: (vm) => String(vm.info.generation) },
+  { heading: 'RUNNING', of: (vm) => duration(vm.info.timings?.runningMs) },
+  { heading: 'READY', of: (vm) => duration(vm.info.timings?.readyMs) },
+]
+const duration = (ms: number | undefined) => (ms === undefined ? '-' : formatDuration(ms))
+
+export default defineCommand({
+  description:
+    'Makes children of a template, or of a vm while it runs. Each goes on from the very state of its parent, sharing its memory and disks copy-on-write, with a name, addresses and randomness of its own. RUNNING and READY are the times from the request until the guest executed, and until its workload did with its own identity. If some children fail the others stay; the exit code is that of the first failure. A template is meant before a vm of the same name.',
+  examples: [
+    { line: 'ramet fork warm-web --count 10', does: 'Ten children of a template.' },
+    { line: 'ramet fork web --name web-experiment --ttl 1h', does: 'One of a running vm, removed after an hour.' },
+    { line: 'ramet fork warm-web -n 4 --name-prefix ci -e SHARD=a --atomic', does: 'Four, or none at all.' },
+  ],
+  arguments: { source: required('template or vm, by name or id', 'source') },
+  options: forkOptions,
+  run: async ({ args, options }, context) => {
+    const request = await forkRequest(options)
+    const ramet = await context.ramet()
+    const source = await resolveSource(ramet, args.source, context.signal)
+    const action = context.action(`forking ${source.name}`)
+    const results = options.atomic
+      ? await source.forkAll({ ...request, ...action })
+      : await source.fork({ ...request, ...action })
+    context.progress.clear()
+    return await showResults(context, source, results)
+  },
+})
+
+async function forkRequest(options: Values<typeof forkOptions>) {
+  const count = options.count ?? 1
+  if (options.name !== undefined && count !== 1)
+    throw new UsageError('--name is for one child', 'Use --name-prefix for several.')
+  const files = await Promise.all(
+    options.file.map(async ([path, here]) => ({ path, contentBase64: (await readFile(here)).toString('base64') })),
+  )
+  return {
+    count,
+    ...runRequest(options),
+    ...machineRequest(options),
+    ...(options.image === undefined ? {} : { image: options.image }),
+    ...(options.name === undefined ? {} : { names: [options.name] }),
+    ...(options.namePrefix === undefined ? {} : { namePrefix: options.namePrefix }),
+    ...(options.wait === undefined ? {} : { wait: options.wait }),
+    ...(options.link === undefined ? {} : { link: options.link }),
+    files,
+  }
+}
+
+async function showResults(context: Context, source: Template | Vm, results: (Vm | ForkError)[]): Promise<number> {
+  const children = results.filter((child): child is Vm => !(child instanceof ForkError))
+  const failures = results.filter((child): child is ForkError => child instanceof ForkError)
+  if (context.format === 'json') {
+    const wire = results.map((child) =>
+      child instanceof ForkError
+        ? { ok: false, name: child.childName, error: child.problem }
+        : { ok: true, vm: child.info },
+    )
+    await line(context.io, JSON.stringify(wire, null, 2))
+  } else {
+    await showList(context, children, columns, `no child of ${source.name} was made`)
+    for (const failure of failures) {
+      const shown = describeError(failure)
+      await showError(context.io, { ...shown, what: `${failure.childName} was not made: ${shown.what}` }, 'table')
+    }
+  }
+  const [first] = failures
+  return first === undefined ? 0 : describeError(first).exitCode
+}

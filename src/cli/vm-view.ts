@@ -1,0 +1,25 @@
+import type { Vm, VmInfo } from '../client/index.ts'
+import { formatBytes } from '../shared/limits.ts'
+import { formatAge } from './format.ts'
+import type { Column } from './output.ts'
+
+export const portText = (port: { guestPort: number; hostPort: number; hostAddress: string }): string =>
+  `${port.guestPort}→${port.hostAddress.includes(':') ? `[${port.hostAddress}]` : port.hostAddress}:${port.hostPort}`
+
+const addressOf = (vm: VmInfo) => vm.nics.find((nic) => nic.ip !== undefined)?.ip?.replace(/\/\d+$/, '') ?? '-'
+
+/** How vms are listed. */
+export const vmColumns: readonly Column<VmInfo>[] = [
+  { heading: 'NAME', of: (vm) => vm.name },
+  { heading: 'STATE', of: (vm) => vm.state },
+  { heading: 'FROM', of: (vm) => vm.source.name },
+  { heading: 'GEN', of: (vm) => String(vm.generation) },
+  { heading: 'CPUS', of: (vm) => String(vm.cpus) },
+  { heading: 'MEMORY', of: (vm) => formatBytes(vm.memoryBytes) },
+  { heading: 'ADDRESS', of: addressOf },
+  { heading: 'PORTS', of: (vm) => vm.ports.map(portText).join(' ') || '-' },
+  { heading: 'AGE', of: (vm) => formatAge(vm.createdAt) },
+]
+
+/** What a command that changed a vm says of it: its name, or for programs the vm. */
+export const vmLine = (vm: Vm): string => vm.name
