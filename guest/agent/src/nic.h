@@ -1,0 +1,14 @@
+/* The guest's network cards in PCI order, and what identity.apply says about each. */
+#ifndef RAMET_NIC_H
+#define RAMET_NIC_H
+
+#include "fields.h"
+
+/* Applies one `nic` record; 0 or -errno with a message. */
+int nic_apply(struct fields record, const char **message);
+/* Answers with what the kernel says about the same card. */
+void nic_put(struct buf *b, struct fields record);
+/* Brings up the loopback. */
+void nic_loopback_up(void);
+
+#endif
