@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, existsSync, readFileSync, readSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, readFileSync, readSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -182,6 +182,28 @@ test('an armed QEMU that gets a broken stream ends, and its log says why', async
     return true
   })
   assert.deepEqual(await child.ended, { exitCode: 1 })
+})
+
+test('children that came and went leave no descriptor and no process', async () => {
+  await using fixture = new GuestFixture()
+  const parent = await fixture.start()
+  const template = await fixture.capture(parent)
+  await parent.quit()
+  const openCount = () => readdirSync('/proc/self/fd').length
+  const cycle = async () => {
+    const child = await fixture.startChild(template)
+    await armIncoming(child)
+    await loadIncoming(child, streamOf(fixture, template))
+    await resumeGuest(child)
+    assert.equal(child.incoming?.destroyed, true)
+    await child.quit()
+    await child.qmp.closed
+    return isRunning(child.identity)
+  }
+  assert.equal(await cycle(), false)
+  const before = openCount()
+  for (let round = 0; round < 4; round += 1) assert.equal(await cycle(), false)
+  assert.equal(openCount(), before)
 })
 
 test('another daemon adopts a running QEMU and reads its state', async () => {

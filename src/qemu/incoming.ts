@@ -43,11 +43,15 @@ export async function loadIncoming(
   } catch (error) {
     options.signal?.throwIfAborted()
     throw qemu.failure('QEMU could not load the guest', error)
+  } finally {
+    // Nothing comes back on it, so its end would never be read: a descriptor a child, for ever.
+    incoming.destroy()
   }
 }
 
 /**
- * Lets the guest run, and returns when it does: only from then on is input to it not lost.
+ * Lets a paused guest run, and returns when it does: only from then on is input to it not lost. A guest
+ * that runs already causes no event, and this times out; ask `runState` where that can be.
  *
  * @throws RametError `QMP_FAILED`, or the signal's reason
  */

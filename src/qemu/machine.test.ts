@@ -102,6 +102,7 @@ test('parts that do not fit are refused', () => {
     [{ cpuMaxCount: 1000 }, {}],
     [{ memoryBytes: 4096 }, {}],
     [{ memoryMaxBytes: 1 }, {}],
+    [{ memoryMaxBytes: machine.memoryBytes }, {}],
     [{ diskCount: 1 }, {}],
     [{}, { nics: [] }],
     [{ sparePortCount: 9 }, {}],

@@ -88,6 +88,7 @@ function checkFit(machine: MachineDescription, seat: MachineSeat): void {
     [machine.cpuCount >= 1 && machine.cpuCount <= machine.cpuMaxCount, 'cpus within maxcpus'],
     [machine.cpuMaxCount <= limits.cpuMaxCount, `at most ${limits.cpuMaxCount} cpus`],
     [machine.memoryBytes % 8192 === 0 && machine.memoryBytes <= machine.memoryMaxBytes, 'memory size'],
+    [machine.memorySlotCount === 0 || machine.memoryMaxBytes > machine.memoryBytes, 'room for the memory slots'],
     [machine.diskCount === seat.disks.length && machine.diskCount <= limits.diskMaxCount, 'number of disks'],
     [machine.nicCount === seat.nics.length && machine.nicCount <= limits.nicMaxCount, 'number of NICs'],
     [machine.sparePortCount >= 0 && machine.sparePortCount <= 8, 'number of spare ports'],
