@@ -75,6 +75,34 @@ export function survivalSuite(agent: string, start: StartAgent): void {
     assert.equal(Buffer.concat(output).toString().slice(0, 64), createHash('sha256').update(input).digest('hex'))
   })
 
+  agentTest(
+    `${agent}: input that waits in the guest outlives the stream it came by`,
+    start,
+    async ({ open, closeLinks }) => {
+      const first = await open()
+      const args = ['/bin/sh', '-c', 'kill -STOP $$; exec sha256sum']
+      const process = await AgentProcess.start(first, { args })
+      const { processId } = process
+      const input = randomBytes(MiB)
+      // The pipe is full and the agent holds more: this much can be accepted, though nobody reads.
+      await process.writeStdin(input.subarray(0, 200_000))
+      await first.request('ping')
+      closeLinks()
+
+      const session = await open()
+      const again = await AgentProcess.attach(session, { processId })
+      assert.equal(again.startOffsets.stdin, 200_000)
+      const written = again.writeStdin(input.subarray(again.startOffsets.stdin))
+      await session.request('ping')
+      await again.signal('SIGCONT')
+      await written
+      again.endStdin()
+      let text = ''
+      for await (const item of again.output) if (item.kind === 'data') text += item.bytes.toString()
+      assert.equal(text.slice(0, 64), createHash('sha256').update(input).digest('hex'))
+    },
+  )
+
   agentTest(`${agent}: a consumer that acknowledges nothing holds the process back`, start, async ({ open }) => {
     const session = await open()
     const process = await AgentProcess.start(session, { args: ['/usr/bin/yes'], stdin: false })

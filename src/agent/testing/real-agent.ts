@@ -1,0 +1,76 @@
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { watch } from 'node:fs'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import type { AgentUnderTest } from './suite/context.ts'
+
+const sources = fileURLToPath(new URL('../../../guest/agent', import.meta.url))
+
+/** The agent of the guests, built from its sources. */
+export class BuiltAgent implements AsyncDisposable {
+  readonly #directory: string
+  readonly #program: string
+
+  private constructor(directory: string) {
+    this.#directory = directory
+    this.#program = join(directory, 'ramet-agent')
+  }
+
+  static async build(): Promise<BuiltAgent> {
+    const agent = new BuiltAgent(await mkdtemp(join(tmpdir(), 'ramet-agent-build-')))
+    await promisify(execFile)('make', ['-s', '-C', sources, `OUT=${agent.#program}`])
+    return agent
+  }
+
+  /** Starts it as a test on this host: on a socket, with its own files below `directory`, changing nothing. */
+  async start(directory: string): Promise<AgentUnderTest> {
+    const path = join(directory, 'agent.sock')
+    const listening = appearance(path)
+    const root = join(directory, 'root')
+    for (const part of ['etc', 'run/ramet']) await mkdir(join(root, part), { recursive: true })
+    const child = spawn(this.#program, ['--socket', path, '--root', root, '--dry'], {
+      stdio: ['ignore', 'ignore', 'ignore'],
+    })
+    const ended = once(child, 'exit')
+    await Promise.race([
+      listening,
+      ended.then(([code]) => {
+        throw new Error(`the agent ended with ${code}`)
+      }),
+    ])
+    return {
+      path,
+      async [Symbol.asyncDispose]() {
+        child.kill('SIGTERM')
+        const killed = setTimeout(() => child.kill('SIGKILL'), 2000)
+        await ended
+        clearTimeout(killed)
+      },
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.#directory, { recursive: true, force: true })
+  }
+}
+
+/** Resolves when a file of that name is made. */
+async function appearance(path: string): Promise<void> {
+  const directory = join(path, '..')
+  const watcher = watch(directory)
+  try {
+    await new Promise<void>((resolve, reject) => {
+      watcher.on('change', (_kind, name) => {
+        if (name === basename(path)) resolve()
+      })
+      watcher.on('error', reject)
+      readdir(directory).then((names) => names.includes(basename(path)) && resolve(), reject)
+    })
+  } finally {
+    watcher.close()
+  }
+}
