@@ -73,20 +73,25 @@ export function decodeDataFrame(bytes: Uint8Array): DataFrame | undefined {
   return { channel, offset, data: bytes.subarray(dataHeaderBytes) }
 }
 
-const offset = z.int().nonnegative()
+const bytes = (what: string) => z.int().nonnegative().describe(`${what}, bytes since the process began.`)
+const kind = <T extends string>(name: T, what: string) => z.literal(name).describe(what)
 
 /** What the client says, as text frames. */
 export const ClientMessage = z
   .discriminatedUnion('type', [
-    z.strictObject({ type: z.literal('start'), exec: ExecStart }),
-    z.strictObject({ type: z.literal('resize'), ...PtySize.shape }),
-    z.strictObject({ type: z.literal('signal'), signal: SignalName }),
-    /** No input after `offset`: the length of the whole input, bytes. */
-    z.strictObject({ type: z.literal('eof'), offset }),
-    /** All bytes of this stream below `offset` have been dealt with. */
-    z.strictObject({ type: z.literal('ack'), channel: z.enum(['stdout', 'stderr']), offset }),
-    /** The process shall go on when this connection is closed. */
-    z.strictObject({ type: z.literal('detach') }),
+    z.strictObject({
+      type: kind('start', 'Start a process: the first message of a connection that does not attach.'),
+      exec: ExecStart,
+    }),
+    z.strictObject({ type: kind('resize', 'The terminal has a new size.'), ...PtySize.shape }),
+    z.strictObject({ type: kind('signal', 'Send a signal to the process group.'), signal: SignalName }),
+    z.strictObject({ type: kind('eof', 'There is no more input.'), offset: bytes('Length of the whole input') }),
+    z.strictObject({
+      type: kind('ack', 'Output has been dealt with; the guest may let go of it.'),
+      channel: z.enum(['stdout', 'stderr']).describe('Which output.'),
+      offset: bytes('End of what has been dealt with'),
+    }),
+    z.strictObject({ type: kind('detach', 'The process shall go on when this connection is closed.') }),
   ])
   .meta({ id: 'ExecClientMessage', description: 'What the client says on an exec WebSocket, as text frames.' })
 export type ClientMessage = z.infer<typeof ClientMessage>
@@ -96,27 +101,25 @@ export type ClientMessageInput = z.input<typeof ClientMessage>
 export const ServerMessage = z
   .discriminatedUnion('type', [
     z.object({
-      type: z.literal('started'),
+      type: kind('started', 'Started, or attached: the first message of the daemon.'),
       exec: Exec,
-      /** the next byte of input that the guest expects */
-      stdinOffset: offset,
-      /** where output goes on; later than asked when the guest had to let go of bytes */
-      stdoutOffset: offset,
-      stderrOffset: offset,
-      /** bytes that may go unacknowledged, per stream and direction */
-      windowBytes: z.int().positive(),
+      stdinOffset: bytes('Next input that the guest expects'),
+      stdoutOffset: bytes('Where output goes on; later than asked if the guest had to let go of some'),
+      stderrOffset: bytes('Where error output goes on'),
+      windowBytes: z.int().positive().describe('What may go unacknowledged, per stream and direction, bytes.'),
     }),
-    /** The guest has all input below `offset`. */
-    z.object({ type: z.literal('stdin-ack'), offset }),
     z.object({
-      type: z.literal('exit'),
-      exitCode: z.int().optional(),
-      signal: SignalName.optional(),
-      /** length of each output in the end, bytes */
-      stdoutOffset: offset,
-      stderrOffset: offset,
+      type: kind('stdin-ack', 'The guest has this input; it need not be kept.'),
+      offset: bytes('End of what the guest has'),
     }),
-    z.object({ type: z.literal('error'), error: Problem }),
+    z.object({
+      type: kind('exit', 'The process has ended, and all its output has come.'),
+      exitCode: z.int().optional().describe('Exit status, if it ended by itself.'),
+      signal: SignalName.optional().describe('Signal that ended it.'),
+      stdoutOffset: bytes('Length of all output'),
+      stderrOffset: bytes('Length of all error output'),
+    }),
+    z.object({ type: kind('error', 'It cannot go on; a close follows.'), error: Problem }),
   ])
   .meta({ id: 'ExecServerMessage', description: 'What the daemon says on an exec WebSocket, as text frames.' })
 export type ServerMessage = z.infer<typeof ServerMessage>

@@ -68,8 +68,6 @@ export const Exec = z
         stdin: offset('Input that the guest has accepted'),
         stdout: offset('Output written so far'),
         stderr: offset('Error output written so far'),
-        stdoutKept: offset('Oldest output that can still be replayed'),
-        stderrKept: offset('Oldest error output that can still be replayed'),
       })
       .describe('Where its streams are.'),
   })

@@ -32,7 +32,6 @@ export const VmStats = z
         memoryTotalBytes: Bytes.describe('Memory that the guest knows of, bytes.'),
         memoryAvailableBytes: Bytes.describe('Memory that the guest could give to programs, bytes.'),
         cachedBytes: Bytes.describe('Page cache, bytes.'),
-        loadAverage: z.number().nonnegative().describe('Load average over a minute.'),
         processCount: z.int().nonnegative().describe('Processes.'),
         diskTotalBytes: Bytes.describe('Size of the root file system, bytes.'),
         diskUsedBytes: Bytes.describe('Used of the root file system, bytes.'),

@@ -96,6 +96,7 @@ export const limits = {
   /** of one output that the SDK holds for the caller */
   execClientCaptureBytes: 16 * MiB,
   execSocketPingMs: 30_000,
+  execSocketCount: 512,
 
   // building images
   imageCommandStopMs: 10_000,
@@ -109,6 +110,7 @@ export const limits = {
   imageDiskMaxBytes: 2 * 1024 * GiB,
 
   // operations, events
+  statsTimeoutMs: 2_000,
   operationHistoryCount: 1_000,
   eventHistoryCount: 1_000,
   eventSubscriberCount: 64,

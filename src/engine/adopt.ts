@@ -1,0 +1,110 @@
+import { thaw } from '../agent/freeze.ts'
+import { setLinks } from '../fork/capture.ts'
+import { bootId, isRunning } from '../host/process-identity.ts'
+import { resumeGuest } from '../qemu/incoming.ts'
+import { adoptQemu, type QemuProcess } from '../qemu/process.ts'
+import { asRametError } from '../shared/errors.ts'
+import { describeEnd } from './guest-end.ts'
+import type { EngineParts } from './parts.ts'
+import type { VmRecord } from './records.ts'
+import type { Changes } from './registry.ts'
+import { endAllOf } from './release-vm.ts'
+import { liveStates } from './state.ts'
+import { discardVm } from './vm-actions.ts'
+import { endFromRunState, type GuestEnd, type VmRuntime } from './vm-runtime.ts'
+import { announceState, failureOf } from './vm-states.ts'
+
+/**
+ * Brings one vm from what an earlier daemon wrote down to what is so: adopts what runs, undoes what was
+ * half done, and settles what ended meanwhile.
+ */
+export async function adoptVm(parts: EngineParts, vm: VmRecord): Promise<void> {
+  const { context } = parts
+  if (vm.state === 'removing') return discardVm(parts, vm.id)
+  if (!liveStates.has(vm.state)) return void (await endAllOf(context, vm.id))
+  if (vm.state === 'starting') return undoStart(parts, vm)
+  if (vm.process === undefined || !isRunning(vm.process)) return settleGone(parts, vm)
+  try {
+    const qemu = await adoptQemu(vm.process, context.paths.vm(vm.id))
+    await takeOver(parts, vm, qemu)
+  } catch (error) {
+    context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a running vm could not be adopted')
+    await endAllOf(context, vm.id)
+    await settle(parts, vm, 'failed', {
+      failure: failureOf(context, {
+        reason: 'other',
+        message: `it could not be adopted after a restart of the daemon: ${asRametError(error).message}`,
+        consoleLines: await parts.runtimes.consoleOf(vm.id).tail(),
+      }),
+    })
+  }
+}
+
+/** A start was not answered: a forked child goes, as if it had failed; a boot ends as `stopped`. */
+async function undoStart(parts: EngineParts, vm: VmRecord): Promise<void> {
+  if (vm.source.kind === 'template') return discardVm(parts, vm.id)
+  await endAllOf(parts.context, vm.id)
+  await settle(parts, vm, 'stopped', { stateReason: 'the daemon was restarted while it started' })
+}
+
+async function settleGone(parts: EngineParts, vm: VmRecord): Promise<void> {
+  const { context } = parts
+  await endAllOf(context, vm.id)
+  const rebooted = vm.process !== undefined && vm.process.bootId !== bootId()
+  const message = rebooted ? 'the host was restarted' : 'QEMU ended while no daemon ran'
+  const reason = rebooted ? 'host-restart' : 'vmm-exit'
+  const consoleLines = await parts.runtimes.consoleOf(vm.id).tail()
+  await settle(parts, vm, 'failed', { failure: failureOf(context, { reason, message, consoleLines }) })
+}
+
+/** Whatever state was on its way, the guest's own decides where it arrives. */
+async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Promise<void> {
+  const runtime = parts.runtimes.add(vm, qemu)
+  const runState = await qemu.runState()
+  const end = endFromRunState(runState)
+  if (end !== undefined) return settleEnded(parts, vm, runtime, end)
+  runtime.guest.connect()
+  if (vm.state === 'capturing') await letGo(vm, runtime)
+  else if (runState === 'paused' && vm.state !== 'paused' && vm.state !== 'pausing') await resumeGuest(qemu)
+  const paused = runState === 'paused' && (vm.state === 'paused' || vm.state === 'pausing')
+  if (vm.state !== (paused ? 'paused' : 'running')) await settle(parts, vm, paused ? 'paused' : 'running', {}, true)
+  const { journal } = parts.context
+  journal.release(
+    journal
+      .openOf(vm.id)
+      .filter(({ kind }) => kind !== 'cgroup')
+      .map(({ id }) => id),
+  )
+  await parts.ports.publishAll(parts.context.vms.find(vm.id))
+}
+
+/** A capture was cut short: links up, guest on, workload thawed. */
+async function letGo(vm: VmRecord, runtime: VmRuntime): Promise<void> {
+  await resumeGuest(runtime.qemu).catch(() => {})
+  if (vm.link === 'up') await setLinks(runtime.qemu, vm.nics.length, true)
+  await thaw(await runtime.guest.session())
+}
+
+async function settleEnded(parts: EngineParts, vm: VmRecord, runtime: VmRuntime, end: GuestEnd): Promise<void> {
+  const { context } = parts
+  await runtime.console.drain(runtime.qemu)
+  await parts.runtimes.drop(vm.id)
+  await runtime.qemu.quit()
+  await endAllOf(context, vm.id)
+  if (end.kind === 'shutdown') return settle(parts, vm, 'stopped', { stateReason: 'the guest shut down' })
+  const consoleLines = await runtime.console.tail()
+  await settle(parts, vm, 'failed', { failure: failureOf(context, { ...describeEnd(context, vm, end), consoleLines }) })
+}
+
+/** Recovery may take any step, also those that no action takes: the record is made true. */
+async function settle(
+  parts: EngineParts,
+  vm: VmRecord,
+  state: VmRecord['state'],
+  changes: Changes<VmRecord>,
+  alive = false,
+): Promise<void> {
+  const gone: Changes<VmRecord> = { process: undefined, helpers: [], baseId: undefined, expiresAtMs: undefined }
+  const settled = await parts.context.vms.update(vm.id, { ...(alive ? {} : gone), ...changes, state })
+  announceState(parts.context, settled, vm.state)
+}

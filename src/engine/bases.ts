@@ -1,0 +1,88 @@
+import { closeSync } from 'node:fs'
+import { join } from 'node:path'
+import { isRunning } from '../host/process-identity.ts'
+import type { OpenBase } from '../memory/base.ts'
+import { type KeptBase, keepBase, openBase, releaseBase } from '../memory/keeper.ts'
+import { loadBase } from '../memory/store.ts'
+import { faultPoint } from '../shared/fault.ts'
+import type { EngineContext } from './context.ts'
+import type { TemplateRecord } from './records.ts'
+
+export const baseFile = 'memory.base'
+
+/** The memory bases of templates: resident behind a keeper, loaded from their files at first use. */
+export class Bases {
+  readonly #context: EngineContext
+  readonly #open = new Map<string, Promise<OpenBase>>()
+
+  constructor(context: EngineContext) {
+    this.#context = context
+  }
+
+  isResident(template: TemplateRecord): boolean {
+    return template.kept !== undefined && isRunning(template.kept.keeper)
+  }
+
+  /**
+   * The base of a template, loaded if need be. The descriptor stays this object's.
+   *
+   * @throws RametError `BASE_DAMAGED`, `NO_CAPACITY`
+   */
+  async of(template: TemplateRecord): Promise<OpenBase> {
+    const known = this.#open.get(template.id)
+    if (known !== undefined && this.isResident(template)) return known
+    const opening = this.#openOrLoad(template)
+    this.#open.set(template.id, opening)
+    try {
+      return await opening
+    } catch (error) {
+      this.#open.delete(template.id)
+      throw error
+    }
+  }
+
+  /** Gives a new base to a keeper, so that it outlives the daemon. */
+  async keep(templateId: string, base: OpenBase): Promise<KeptBase> {
+    const { journal } = this.#context
+    const [id = 0] = journal.intend([
+      { operation: 'keep', owner: templateId, kind: 'keeper', ident: { baseId: base.id } },
+    ])
+    faultPoint('base.intended')
+    const kept = await keepBase(base, this.#context.spawn)
+    journal.hold([{ id, ident: { baseId: base.id, ...kept.keeper } }])
+    this.#open.set(templateId, Promise.resolve(base))
+    return kept
+  }
+
+  /** Lets the memory go; children that map it keep what they map. */
+  async drop(template: TemplateRecord): Promise<void> {
+    const known = this.#open.get(template.id)
+    this.#open.delete(template.id)
+    if (known !== undefined) {
+      const base = await known.catch(() => undefined)
+      if (base !== undefined) closeSync(base.fd)
+    }
+    if (template.kept !== undefined) await releaseBase(template.kept)
+    const { journal } = this.#context
+    journal.release(
+      journal
+        .openOf(template.id)
+        .filter(({ kind }) => kind === 'keeper')
+        .map(({ id }) => id),
+    )
+  }
+
+  async #openOrLoad(template: TemplateRecord): Promise<OpenBase> {
+    if (template.kept !== undefined && this.isResident(template)) return openBase(template.kept)
+    this.#context.log.info({ template: template.name }, 'loading the memory of a template')
+    const base = await loadBase(join(this.#context.paths.template(template.id), baseFile))
+    const kept = await this.keep(template.id, base)
+    await this.#context.templates.update(template.id, { kept })
+    this.#context.events.emit({
+      type: 'template.state',
+      resource: { kind: 'template', id: template.id, name: template.name },
+      data: { state: 'ready' },
+    })
+    return base
+  }
+}

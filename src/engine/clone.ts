@@ -1,0 +1,87 @@
+import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { chown, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { VmClone } from '../api/vm-create.ts'
+import { cloneDisk } from '../disk/clone.ts'
+import { diskFile } from '../fork/launch.ts'
+import { macOf } from '../fork/seat.ts'
+import { canReflink } from '../host/probe-storage.ts'
+import { inventName, newId } from '../shared/ids.ts'
+import type { EngineContext } from './context.ts'
+import type { OperationHandle } from './operations.ts'
+import type { VmRecord } from './records.ts'
+import { removeDirectory } from './release-vm.ts'
+import { userOf } from './vm-plan.ts'
+
+/** The record of a copy of a stopped vm: the same machine and disks, an identity of its own, no memory. */
+export function cloneRecord(context: EngineContext, source: VmRecord, request: VmClone): VmRecord {
+  const id = newId('vm', context.random)
+  const name = request.name ?? inventName(context.random)
+  return {
+    schemaVersion: 1,
+    id,
+    name,
+    state: 'created',
+    source: { kind: 'vm', id: source.id, name: source.name },
+    imageId: source.imageId,
+    imageName: source.imageName,
+    generation: 1,
+    depth: 0,
+    hostname: name,
+    seat: context.seats.take(),
+    generationId: randomUUID(),
+    init: source.init,
+    machine: source.machine,
+    disks: source.disks,
+    nics: source.nics.map(({ network }, index) => ({ network, mac: macOf(id, index) })),
+    link: 'up',
+    labels: request.labels,
+    environment: source.environment,
+    ports: [],
+    limits: source.limits,
+    restart: { mode: 'no' },
+    restartCount: 0,
+    helpers: [],
+    createdAtMs: context.clock.nowMs(),
+  }
+}
+
+/**
+ * Copies the delta disks of a stopped vm for its clone. Disks that were never made (a vm that never ran)
+ * are made when the clone starts.
+ *
+ * @throws RametError `NO_SPACE`, `CANCELLED`; nothing is left then
+ */
+export async function copyDisks(
+  context: EngineContext,
+  source: VmRecord,
+  clone: VmRecord,
+  handle: OperationHandle,
+): Promise<void> {
+  const dir = context.paths.vm(clone.id)
+  const user = userOf(context.host, clone.seat)
+  context.journal.intend([{ operation: handle.id, owner: clone.id, kind: 'directory', ident: { name: clone.id } }])
+  try {
+    await mkdir(dir, { mode: 0o700 })
+    if (user !== undefined) await chown(dir, user.uid, user.gid)
+    const reflink = await canReflink(context.paths.vmsDir)
+    for (const index of source.disks.keys()) {
+      const from = join(context.paths.vm(source.id), diskFile(index))
+      if (!existsSync(from)) continue
+      await cloneDisk({
+        from,
+        to: join(dir, diskFile(index)),
+        reflink,
+        owner: user,
+        signal: handle.signal,
+        onProgress: (doneBytes, totalBytes) =>
+          handle.progress({ stage: 'copying', doneBytes, totalBytes, message: `copying disk ${index + 1}` }),
+      })
+    }
+  } catch (error) {
+    await removeDirectory(context, clone.id)
+    context.seats.free(clone.seat)
+    throw error
+  }
+}

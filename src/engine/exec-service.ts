@@ -1,0 +1,159 @@
+import { forgetProcess, listProcesses, type ProcessInfo, signalProcess } from '../agent/proc.ts'
+import { AgentProcess } from '../agent/process.ts'
+import type { AgentSession } from '../agent/session.ts'
+import type { Exec, ExecStart } from '../api/exec.ts'
+import { RametError } from '../shared/errors.ts'
+import { newId } from '../shared/ids.ts'
+import type { ExecAttach, ExecSession } from './contract.ts'
+import { AgentExecSession } from './exec-session.ts'
+import type { EngineParts } from './parts.ts'
+import type { VmRecord } from './records.ts'
+import type { VmRuntime } from './vm-runtime.ts'
+
+/**
+ * Processes in guests. The guest keeps their table, with our exec id as their tag, so that ids mean the
+ * same to a restarted daemon and in a forked child.
+ */
+export class ExecService {
+  readonly #parts: EngineParts
+  /** newest session of each process, which ends when somebody else attaches */
+  readonly #sessions = new Map<string, AgentExecSession>()
+  /** by runtime: guest process numbers by exec id */
+  readonly #known = new WeakMap<VmRuntime, Map<string, number>>()
+
+  constructor(parts: EngineParts) {
+    this.#parts = parts
+  }
+
+  async start(vm: VmRecord, request: ExecStart): Promise<ExecSession> {
+    const runtime = this.#parts.runtimes.reachable(vm, 'run a command in')
+    const session = await runtime.guest.session()
+    const execId = request.execId ?? newId('exec', this.#parts.context.random)
+    if (request.execId !== undefined) {
+      const processId = (await this.#knownOf(runtime, session)).get(execId)
+      if (processId !== undefined) return this.attach(vm, execId, { stdoutOffset: 0, stderrOffset: 0 })
+    }
+    let attached: AgentExecSession | undefined
+    const args = typeof request.command === 'string' ? ['/bin/sh', '-c', request.command] : request.command
+    const startedMs = performance.now()
+    const process = await AgentProcess.start(session, {
+      args,
+      env: request.environment,
+      cwd: request.cwd,
+      user: request.user,
+      tag: execId,
+      terminal: request.pty === undefined ? undefined : { columns: request.pty.cols, rows: request.pty.rows },
+      detached: request.detached,
+      stdin: request.stdin,
+      onStdinAck: (offset) => attached?.acknowledgeStdin(offset),
+    })
+    this.#known.get(runtime)?.set(execId, process.processId)
+    const exec: Exec = {
+      execId,
+      argv: args,
+      state: 'running',
+      pid: process.pid,
+      detached: request.detached,
+      attached: true,
+      pty: request.pty !== undefined,
+      startedAt: new Date(this.#parts.context.clock.nowMs()).toISOString(),
+      offsets: { stdin: 0, stdout: 0, stderr: 0 },
+    }
+    attached = this.#register(vm, exec, process, request.timeoutMs)
+    process.exit.then(
+      () => this.#parts.context.measure({ kind: 'first-exec', ms: performance.now() - startedMs }),
+      () => {},
+    )
+    return attached
+  }
+
+  async attach(vm: VmRecord, execId: string, attach: ExecAttach): Promise<ExecSession> {
+    const session = await this.#parts.runtimes.session(vm, 'attach to a command in')
+    const info = await this.#find(session, vm, execId)
+    await this.#sessions.get(keyOf(vm, execId))?.release('lost')
+    let attached: AgentExecSession | undefined
+    const process = await AgentProcess.attach(session, {
+      processId: info.processId,
+      stdoutOffset: attach.stdoutOffset,
+      stderrOffset: attach.stderrOffset,
+      onStdinAck: (offset) => attached?.acknowledgeStdin(offset),
+    })
+    attached = this.#register(vm, { ...execView(info), attached: true }, process, undefined)
+    return attached
+  }
+
+  async list(vm: VmRecord): Promise<Exec[]> {
+    const session = await this.#parts.runtimes.session(vm, 'list the commands of')
+    return (await listProcesses(session)).map(execView)
+  }
+
+  async signal(vm: VmRecord, execId: string, signal: string): Promise<void> {
+    const session = await this.#parts.runtimes.session(vm, 'signal a command in')
+    const info = await this.#find(session, vm, execId)
+    await signalProcess(session, info.processId, signal, { wholeGroup: true })
+  }
+
+  async remove(vm: VmRecord, execId: string): Promise<void> {
+    const runtime = this.#parts.runtimes.reachable(vm, 'forget a command of')
+    const session = await runtime.guest.session()
+    const info = await this.#find(session, vm, execId)
+    if (info.state === 'running') {
+      throw new RametError('ILLEGAL_STATE', {
+        message: `${execId} of ${vm.name} still runs`,
+        remediation: 'Signal it first, for example with SIGTERM.',
+      })
+    }
+    await forgetProcess(session, info.processId)
+    this.#known.get(runtime)?.delete(execId)
+  }
+
+  #register(vm: VmRecord, exec: Exec, process: AgentProcess, timeoutMs: number | undefined): AgentExecSession {
+    const attached = new AgentExecSession(exec, process, timeoutMs)
+    const key = keyOf(vm, exec.execId)
+    this.#sessions.set(key, attached)
+    const forget = () => {
+      if (this.#sessions.get(key) === attached) this.#sessions.delete(key)
+    }
+    process.exit.then(forget, forget)
+    return attached
+  }
+
+  /** Exec ids of a guest, asked once: afterwards only this daemon adds to them. */
+  async #knownOf(runtime: VmRuntime, session: AgentSession): Promise<Map<string, number>> {
+    const known = this.#known.get(runtime)
+    if (known !== undefined) return known
+    const listed = new Map((await listProcesses(session)).map((info) => [execIdOf(info), info.processId]))
+    this.#known.set(runtime, listed)
+    return listed
+  }
+
+  async #find(session: AgentSession, vm: VmRecord, execId: string): Promise<ProcessInfo> {
+    const found = (await listProcesses(session)).find((info) => execIdOf(info) === execId)
+    if (found !== undefined) return found
+    throw new RametError('NOT_FOUND', {
+      message: `${vm.name} has no command “${execId}”`,
+      remediation: `See \`ramet ps ${vm.name}\` for those it has.`,
+    })
+  }
+}
+
+const keyOf = (vm: VmRecord, execId: string) => `${vm.id}/${execId}`
+
+/** What was not started through this API (a template's start command) goes by its number. */
+const execIdOf = (info: ProcessInfo) => (info.tag === '' ? `process-${info.processId}` : info.tag)
+
+function execView(info: ProcessInfo): Exec {
+  const { exit } = info
+  return {
+    execId: execIdOf(info),
+    argv: [...info.args],
+    state: info.state,
+    pid: info.pid,
+    ...(exit === undefined ? {} : 'exitCode' in exit ? { exitCode: exit.exitCode } : { signal: exit.signalName }),
+    detached: info.detached,
+    attached: info.attached,
+    pty: info.terminal,
+    startedAt: new Date(Number(info.startedNs / 1_000_000n)).toISOString(),
+    offsets: info.offsets,
+  }
+}

@@ -1,0 +1,149 @@
+import { type ForkedChild, type ForkRequest, type ForkResult, frozenAtFork } from '../api/fork.ts'
+import { toProblem } from '../api/problem.ts'
+import type { Timings } from '../api/timings.ts'
+import { asRametError, RametError } from '../shared/errors.ts'
+import { checkName, inventName } from '../shared/ids.ts'
+import { formatBytes, limits } from '../shared/limits.ts'
+import type { Action, CallContext } from './contract.ts'
+import { type ForkedGuest, forkChild } from './fork-child.ts'
+import type { ForkParts } from './fork-parts.ts'
+import { checkLimits } from './limits-of-vm.ts'
+import { inParallel } from './mutex.ts'
+import type { OperationHandle } from './operations.ts'
+import type { TemplateRecord } from './records.ts'
+import { discardVm } from './vm-actions.ts'
+import { vmView } from './vm-view.ts'
+
+/** Forks children of templates. */
+export class ForkService {
+  readonly #parts: ForkParts
+
+  constructor(parts: ForkParts) {
+    this.#parts = parts
+  }
+
+  /** @throws RametError as `Engine.forkTemplate` */
+  async fork(template: TemplateRecord, request: ForkRequest, call?: CallContext): Promise<Action<ForkResult>> {
+    const requestedAtMs = performance.now()
+    const { context } = this.#parts
+    refuseFrozen(template, request)
+    checkUsable(context.host.accelerator, template)
+    checkLimits(request.limits, template.machine.memoryBytes)
+    const names = this.#names(template, request)
+    const target = { kind: 'template' as const, id: template.id, name: template.name }
+    return context.operations.begin('template.fork', target, call, (handle) =>
+      this.#forkAll(template, request, names, { requestedAtMs, handle }),
+    )
+  }
+
+  async #forkAll(
+    template: TemplateRecord,
+    request: ForkRequest,
+    names: string[],
+    run: { requestedAtMs: number; handle: OperationHandle },
+  ): Promise<ForkResult> {
+    const { handle, requestedAtMs } = run
+    let done = 0
+    // Loaded once, before several children want it at the same time.
+    await this.#parts.bases.of(template)
+    const results = await inParallel(names, limits.forkParallelCount, async (name, forkIndex) => {
+      const result = await this.#forkOne(template, request, { name, forkIndex, requestedAtMs }, handle)
+      done += 1
+      handle.progress({
+        stage: 'forking',
+        fraction: done / names.length,
+        message: `${done} of ${names.length} children`,
+      })
+      return result
+    })
+    this.#parts.armed.refill(template)
+    const timings: Timings = { totalMs: performance.now() - requestedAtMs }
+    if (request.atomic && results.some((result) => !result.ok)) await this.#undo(results)
+    // What was cancelled under way failed child by child; the call as a whole was cancelled.
+    if (results.every((result) => !result.ok)) handle.signal.throwIfAborted()
+    return { results, timings }
+  }
+
+  async #forkOne(
+    template: TemplateRecord,
+    request: ForkRequest,
+    child: { name: string; forkIndex: number; requestedAtMs: number },
+    handle: OperationHandle,
+  ): Promise<ForkedChild> {
+    try {
+      handle.signal.throwIfAborted()
+      const forked = await forkChild(this.#parts, { template, request, ...child }, handle)
+      if (request.wait === 'ready') await forked.ready
+      this.#measure(forked)
+      return { ok: true, vm: vmView(this.#parts.context.vms.find(forked.vmId)), timings: { ...forked.timings } }
+    } catch (error) {
+      return { ok: false, name: child.name, error: toProblem(asRametError(error)) }
+    }
+  }
+
+  #measure({ timings }: ForkedGuest): void {
+    for (const [stage, ms] of Object.entries(timings)) {
+      if (ms !== undefined) this.#parts.context.measure({ kind: 'fork-stage', stage: stage.replace(/Ms$/, ''), ms })
+    }
+  }
+
+  /** All or none: the children that were made are removed again. */
+  async #undo(results: readonly ForkedChild[]): Promise<never> {
+    const made = results.flatMap((result) => (result.ok ? [result.vm.id] : []))
+    await inParallel(made, limits.forkParallelCount, (id) =>
+      this.#parts.runtimes.exclusively(id, () => discardVm(this.#parts, id)),
+    )
+    const failed = results.filter((result) => !result.ok)
+    throw new RametError('FORK_INCOMPLETE', {
+      message: `${failed.length} of ${results.length} children could not be made, so none was kept`,
+      details: { results: failed },
+    })
+  }
+
+  /** @throws RametError `NAME_TAKEN`, `INVALID_NAME` */
+  #names(template: TemplateRecord, request: ForkRequest): string[] {
+    const { vms, random } = this.#parts.context
+    if (request.names !== undefined) {
+      for (const name of request.names) vms.checkFree(name)
+      return request.names
+    }
+    if (request.namePrefix === undefined && request.count === 1) return [inventName(random)]
+    const prefix = request.namePrefix ?? template.name
+    const names: string[] = []
+    for (let number = 0; names.length < request.count; number += 1) {
+      const name = checkName(`${prefix}-${number}`)
+      if (!vms.nameTaken(name)) names.push(name)
+    }
+    return names
+  }
+}
+
+/** What is in the device state cannot be chosen at fork: the refusal names what the template has. */
+function refuseFrozen(template: TemplateRecord, request: ForkRequest): void {
+  const values: Record<(typeof frozenAtFork)[number], string> = {
+    image: template.imageName,
+    cpus: String(template.machine.cpuCount),
+    memoryBytes: formatBytes(template.machine.memoryBytes),
+    disks: `${template.disks.length} disks`,
+    nics: template.nics.map(({ network }) => network).join(', ') || 'none',
+    init: template.init,
+  }
+  const given = frozenAtFork.filter((option) => request[option] !== undefined)
+  const [first] = given
+  if (first === undefined) return
+  throw new RametError('FROZEN_BY_TEMPLATE', {
+    message: `${first} cannot be chosen at fork: template ${template.name} has ${values[first]}`,
+    details: { options: given, values },
+  })
+}
+
+function checkUsable(accelerator: 'kvm' | 'tcg', template: TemplateRecord): void {
+  if (template.state !== 'ready') {
+    throw new RametError('ILLEGAL_STATE', { message: `template ${template.name} is ${template.state}` })
+  }
+  if (template.machine.accelerator === accelerator) return
+  throw new RametError('HOST_UNFIT', {
+    message: `template ${template.name} was made under ${template.machine.accelerator}, this host runs guests under ${accelerator}`,
+    remediation: 'Make the template again on this host.',
+  })
+}

@@ -1,0 +1,116 @@
+import { AgentLink } from '../agent/link.ts'
+import { bootSchedule, type OpeningSchedule } from '../agent/opening.ts'
+import type { AgentSession } from '../agent/session.ts'
+import type { Clock } from '../shared/clock.ts'
+import { asRametError, RametError } from '../shared/errors.ts'
+import { limits } from '../shared/limits.ts'
+import type { Log } from '../shared/log.ts'
+
+export interface GuestOptions {
+  /** unix socket of the agent's port */
+  socketPath: string
+  /** for messages */
+  vmName: string
+  clock: Clock
+  log: Log
+  /** makes a session fit for use before anybody gets it: a guest that has rebooted needs its identity again */
+  prepare: (session: AgentSession) => Promise<void>
+}
+
+/**
+ * The agent of a running vm. Whoever needs it asks for `session()` and gets the one that is open, or the
+ * next one: a session that is lost (the guest reboots, its port hangs up) is opened again by itself.
+ */
+export class Guest {
+  readonly #options: GuestOptions
+  readonly #link: AgentLink
+  readonly #closing = new AbortController()
+  #current: Promise<AgentSession> | undefined
+
+  constructor(options: GuestOptions) {
+    this.#options = options
+    this.#link = new AgentLink({ path: options.socketPath, clock: options.clock, log: options.log })
+  }
+
+  /**
+   * Opens the first session, which the caller prepares and then hands over with `publish`.
+   *
+   * @throws RametError `GUEST_UNREACHABLE`, `AGENT_LINK_LOST`, `AGENT_PROTOCOL`, or the signal's reason
+   */
+  async open(schedule: OpeningSchedule, timeoutMs: number, signal?: AbortSignal): Promise<AgentSession> {
+    const either = signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal])
+    return this.#link.openSession({ schedule, timeoutMs, signal: either })
+  }
+
+  publish(session: AgentSession): void {
+    this.#current = Promise.resolve(session)
+    void session.closed.then((error) => this.#reopen(error))
+  }
+
+  /** Opens sessions by itself from now on: for a guest that an earlier daemon started. */
+  connect(): void {
+    this.#take(this.#openPrepared())
+  }
+
+  /** The open session, without waiting. */
+  get openSession(): AgentSession | undefined {
+    return this.#link.session
+  }
+
+  /**
+   * The session that is open, or the one that is being opened.
+   *
+   * @throws RametError `GUEST_UNREACHABLE` when none opens in time, or the signal's reason
+   */
+  async session(signal?: AbortSignal): Promise<AgentSession> {
+    if (this.#current === undefined) throw unreachable(this.#options.vmName)
+    const timeout = AbortSignal.timeout(limits.linkConnectTimeoutMs)
+    const either = signal === undefined ? timeout : AbortSignal.any([signal, timeout])
+    const stopped = Promise.withResolvers<never>()
+    const onAbort = () => stopped.reject(signal?.aborted ? signal.reason : unreachable(this.#options.vmName))
+    either.addEventListener('abort', onAbort, { once: true })
+    try {
+      return await Promise.race([this.#current, stopped.promise])
+    } finally {
+      either.removeEventListener('abort', onAbort)
+      stopped.promise.catch(() => {})
+    }
+  }
+
+  close(): void {
+    this.#closing.abort(new RametError('AGENT_LINK_LOST', { message: 'the guest link was closed' }))
+    this.#link.close()
+  }
+
+  #reopen(reason: RametError): void {
+    if (this.#closing.signal.aborted) return
+    const { log, vmName } = this.#options
+    log.info({ vm: vmName, reason: reason.message }, 'guest session lost; opening another')
+    this.#take(this.#openPrepared())
+  }
+
+  #take(session: Promise<AgentSession>): void {
+    session.catch(() => {})
+    this.#current = session
+  }
+
+  async #openPrepared(): Promise<AgentSession> {
+    const { clock, log, prepare, vmName } = this.#options
+    for (;;) {
+      try {
+        const session = await this.open(bootSchedule, limits.guestBootTimeoutMs)
+        await prepare(session)
+        void session.closed.then((error) => this.#reopen(error))
+        return session
+      } catch (error) {
+        if (this.#closing.signal.aborted) throw error
+        log.warn({ vm: vmName, reason: asRametError(error).message }, 'guest agent not reached; trying again')
+        await clock.sleep(limits.linkRetryMs, this.#closing.signal)
+      }
+    }
+  }
+}
+
+function unreachable(vmName: string): RametError {
+  return new RametError('GUEST_UNREACHABLE', { message: `the guest agent of ${vmName} does not answer` })
+}

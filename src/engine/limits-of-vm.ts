@@ -1,0 +1,52 @@
+import type { VmLimits } from '../api/vm.ts'
+import { RametError } from '../shared/errors.ts'
+import { formatBytes } from '../shared/limits.ts'
+import type { EngineContext } from './context.ts'
+import type { VmRecord } from './records.ts'
+
+const MiB = 1024 * 1024
+
+/**
+ * QEMU's own memory beside the guest's, measured at its largest under emulation (tables of translated
+ * code included), rounded up; see docs/spec.md. Half of it is enough with hardware virtualisation.
+ */
+export const vmmOverheadBytes = 160 * MiB
+
+/**
+ * A memory limit below what guest and QEMU can come to use together would end in the kernel killing QEMU,
+ * so it is refused.
+ *
+ * @throws RametError `INVALID_ARGUMENT`
+ */
+export function checkLimits(limits: VmLimits, memoryBytes: number): void {
+  if (limits.memoryBytes === undefined) return
+  const least = memoryBytes + vmmOverheadBytes
+  if (limits.memoryBytes >= least) return
+  throw new RametError('INVALID_ARGUMENT', {
+    message: `a memory limit of ${formatBytes(limits.memoryBytes)} is below the ${formatBytes(memoryBytes)} of the guest and up to ${formatBytes(vmmOverheadBytes)} of QEMU`,
+    remediation: `Set it to at least ${formatBytes(least)}, or leave it out.`,
+    details: { leastBytes: least },
+  })
+}
+
+/** Puts a vm's processes into a control group of its own, when it has limits. */
+export function confine(context: EngineContext, vm: VmRecord, pids: readonly number[]): void {
+  if (vm.limits.memoryBytes === undefined && vm.limits.cpuCores === undefined) return
+  const { memoryBytes, cpuCores } = vm.limits
+  context.journal.intend([{ operation: 'confine', owner: vm.id, kind: 'cgroup', ident: { name: vm.id } }])
+  context.cgroups.create(vm.id, {
+    ...(memoryBytes === undefined ? {} : { memoryMaxBytes: memoryBytes }),
+    ...(cpuCores === undefined ? {} : { cpuCores }),
+  })
+  for (const pid of pids) context.cgroups.add(vm.id, pid)
+}
+
+/** Whether the kernel killed the vm for going over its memory limit. */
+export function wasKilledForMemory(context: EngineContext, vm: VmRecord): boolean {
+  if (vm.limits.memoryBytes === undefined) return false
+  try {
+    return context.cgroups.usage(vm.id).oomKillCount > 0
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,110 @@
+import { randomBytes } from 'node:crypto'
+import { MemoryProofRegistry } from '../agent/proof-registry.ts'
+import { Database } from '../cluster/database.ts'
+import { Journal } from '../cluster/journal.ts'
+import { SqliteStore } from '../cluster/sqlite-store.ts'
+import { openCgroups } from '../host/cgroups.ts'
+import { spawnDetached } from '../host/spawn-detached.ts'
+import { type Clock, systemClock } from '../shared/clock.ts'
+import type { Log } from '../shared/log.ts'
+import { ArmedPool } from './armed-pool.ts'
+import { Bases } from './bases.ts'
+import type { EngineContext } from './context.ts'
+import type { IdempotencyStore, Measurement } from './contract.ts'
+import { LocalEngine } from './engine.ts'
+import { EventLog } from './events.ts'
+import { readHostFacts } from './host-facts.ts'
+import { StoredIdempotency } from './idempotency-store.ts'
+import { ImageLibrary } from './image-library.ts'
+import { Operations } from './operations.ts'
+import type { EngineParts } from './parts.ts'
+import { Paths } from './paths.ts'
+import { Ports } from './ports.ts'
+import type { ImageRecord, TemplateRecord, VmRecord } from './records.ts'
+import { Registry } from './registry.ts'
+import { Runtimes } from './runtimes.ts'
+import { Seats } from './seats.ts'
+import type { EngineSettings } from './settings.ts'
+import { StreamCache } from './template-stream.ts'
+import { TtlTimer } from './ttl.ts'
+
+export interface OpenedEngine {
+  engine: LocalEngine
+  idempotency: IdempotencyStore
+}
+
+/**
+ * Opens the engine on a data directory and brings it up to date with the host: afterwards `ready()` holds.
+ * The caller holds the daemon's lock.
+ *
+ * @throws RametError `HOST_UNFIT`, `STORE_DAMAGED`, `STORE_TOO_NEW`, `PRIVILEGE`
+ */
+export async function openEngine(
+  settings: EngineSettings,
+  log: Log,
+  clock: Clock = systemClock,
+): Promise<OpenedEngine> {
+  const paths = new Paths(settings)
+  await paths.create()
+  const listeners = new Set<(measurement: Measurement) => void>()
+  const context = await openContext(settings, paths, { log, clock, listeners })
+  await context.operations.open()
+  const parts = assemble(context)
+  const engine = new LocalEngine({ ...parts.engine, armed: parts.armed }, listeners)
+  const idempotency = new StoredIdempotency(context.store, clock)
+  await idempotency.prune()
+  await engine.recover()
+  return { engine, idempotency }
+}
+
+interface Surroundings {
+  log: Log
+  clock: Clock
+  listeners: ReadonlySet<(measurement: Measurement) => void>
+}
+
+async function openContext(settings: EngineSettings, paths: Paths, around: Surroundings): Promise<EngineContext> {
+  const { log, clock, listeners } = around
+  const host = await readHostFacts(paths.dataDir)
+  const database = new Database(paths.database)
+  const store = new SqliteStore(database)
+  const vms = await Registry.open<VmRecord>(store, 'vms', 'vm', 'VM_NOT_FOUND')
+  const events = new EventLog(clock)
+  return {
+    settings,
+    paths,
+    host,
+    store,
+    journal: new Journal(database, clock),
+    vms,
+    templates: await Registry.open<TemplateRecord>(store, 'templates', 'template', 'TEMPLATE_NOT_FOUND'),
+    images: await Registry.open<ImageRecord>(store, 'images', 'image', 'IMAGE_NOT_FOUND'),
+    operations: new Operations(store, clock, events),
+    events,
+    seats: new Seats(vms.list().map((vm) => vm.seat)),
+    clock,
+    random: randomBytes,
+    spawn: spawnDetached,
+    cgroups: openCgroups({ log, clock }),
+    log,
+    measure: (measurement) => {
+      for (const listener of listeners) listener(measurement)
+    },
+  }
+}
+
+function assemble(context: EngineContext): { engine: EngineParts; armed: ArmedPool } {
+  const identity = { proofs: new MemoryProofRegistry() }
+  const runtimes = new Runtimes(context, identity)
+  const engine: EngineParts = {
+    context,
+    identity,
+    images: new ImageLibrary(context),
+    bases: new Bases(context),
+    streams: new StreamCache(context),
+    runtimes,
+    ports: new Ports(context, runtimes),
+    ttl: new TtlTimer(context),
+  }
+  return { engine, armed: new ArmedPool(engine) }
+}

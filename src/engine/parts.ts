@@ -1,0 +1,20 @@
+import type { Bases } from './bases.ts'
+import type { EngineContext } from './context.ts'
+import type { IdentityTools } from './identify.ts'
+import type { ImageLibrary } from './image-library.ts'
+import type { Ports } from './ports.ts'
+import type { Runtimes } from './runtimes.ts'
+import type { StreamCache } from './template-stream.ts'
+import type { TtlTimer } from './ttl.ts'
+
+/** The parts of the engine that its actions work with. */
+export interface EngineParts {
+  context: EngineContext
+  identity: IdentityTools
+  images: ImageLibrary
+  bases: Bases
+  streams: StreamCache
+  runtimes: Runtimes
+  ports: Ports
+  ttl: TtlTimer
+}

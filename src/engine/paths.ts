@@ -1,0 +1,59 @@
+import { mkdir, symlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { errnoOf } from '../shared/errors.ts'
+import type { EngineSettings } from './settings.ts'
+
+/** The layout of the data directory. Nothing stored in it names the directory itself, so that it can be moved. */
+export class Paths {
+  readonly dataDir: string
+  readonly imagesDir: string
+  readonly #sharedImagesDir: string | undefined
+  readonly cacheDir: string
+  readonly database: string
+  readonly vmsDir: string
+  readonly templatesDir: string
+  /** consoles, which only the daemon writes to: a vm's own directory belongs to its user */
+  readonly consolesDir: string
+
+  constructor(settings: EngineSettings) {
+    this.dataDir = settings.dataDir
+    this.imagesDir = join(settings.dataDir, 'images')
+    this.#sharedImagesDir = settings.sharedImagesDir
+    this.cacheDir = settings.cacheDir
+    this.database = join(settings.dataDir, 'ramet.db')
+    this.vmsDir = join(settings.dataDir, 'vms')
+    this.templatesDir = join(settings.dataDir, 'templates')
+    this.consolesDir = join(settings.dataDir, 'consoles')
+  }
+
+  vm(id: string): string {
+    return join(this.vmsDir, id)
+  }
+
+  template(id: string): string {
+    return join(this.templatesDir, id)
+  }
+
+  image(id: string): string {
+    return join(this.imagesDir, id)
+  }
+
+  /** Makes the directories. A guest's user may pass through (0711) to what is its own, but list nothing. */
+  async create(): Promise<void> {
+    for (const path of [this.dataDir, this.vmsDir, this.templatesDir, this.cacheDir]) {
+      await mkdir(path, { recursive: true, mode: 0o711 })
+    }
+    await mkdir(this.consolesDir, { recursive: true, mode: 0o700 })
+    await this.#createImagesDir()
+  }
+
+  /** Backing names are relative (`../../images/…`), so shared images are reached through a link in the same place. */
+  async #createImagesDir(): Promise<void> {
+    const shared = this.#sharedImagesDir
+    await mkdir(shared ?? this.imagesDir, { recursive: true, mode: 0o711 })
+    if (shared === undefined) return
+    await symlink(shared, this.imagesDir).catch((error: unknown) => {
+      if (errnoOf(error) !== 'EEXIST') throw error
+    })
+  }
+}

@@ -1,0 +1,136 @@
+/** What is stored of each thing. The API's view of it is made from this and from what runs (`*-view.ts`). */
+import type { Problem } from '../api/problem.ts'
+import type { Timings } from '../api/timings.ts'
+import type { Network, RestartPolicy, VmFailure, VmLimits, VmState } from '../api/vm.ts'
+import type { ProcessIdentity } from '../host/process-identity.ts'
+import type { KeptBase } from '../memory/keeper.ts'
+import type { MachineDescription } from '../qemu/machine-description.ts'
+import { RametError } from '../shared/errors.ts'
+
+export interface PortRecord {
+  guestPort: number
+  hostPort: number
+  hostAddress: string
+}
+
+export interface DiskRecord {
+  /** size that the guest sees */
+  sizeBytes: number
+  /** immutable file under the delta, relative to the data directory or `image:` + path in the image; absent for an empty disk */
+  base?: DiskBase
+}
+
+export interface DiskBase {
+  /** whose file it is; says which directory `file` is in */
+  owner: 'image' | 'template'
+  ownerId: string
+  file: string
+}
+
+export interface NicRecord {
+  network: Network
+  mac: string
+}
+
+export interface VmRecord {
+  schemaVersion: 1
+  id: string
+  name: string
+  state: VmState
+  stateReason?: string
+  source: { kind: 'image' | 'template' | 'vm'; id: string; name: string }
+  imageId: string
+  /** name:tag at that time */
+  imageName: string
+  /** template or vm it was forked from */
+  parentId?: string
+  /** template whose base it maps */
+  templateId?: string
+  generation: number
+  depth: number
+  forkIndex?: number
+  hostname: string
+  /** small number that nothing else on this host has: its user id and its addresses follow from it */
+  seat: number
+  /** memory base that its running QEMU maps; absent for fresh memory */
+  baseId?: string
+  /** UUID that the vmgenid device shows */
+  generationId: string
+  init: 'agent' | 'system'
+  machine: MachineDescription
+  disks: DiskRecord[]
+  nics: NicRecord[]
+  link: 'up' | 'down'
+  labels: Record<string, string>
+  environment: Record<string, string>
+  ports: PortRecord[]
+  limits: VmLimits
+  restart: RestartPolicy
+  restartCount: number
+  ttlMs?: number
+  /** wall clock; absent while paused, when `ttlLeftMs` holds what is left */
+  expiresAtMs?: number
+  ttlLeftMs?: number
+  process?: ProcessIdentity
+  /** helpers such as passt */
+  helpers: ProcessIdentity[]
+  agentProtocol?: number
+  failure?: VmFailure
+  timings?: Timings
+  createdAtMs: number
+  startedAtMs?: number
+  stoppedAtMs?: number
+}
+
+export interface TemplateRecord {
+  schemaVersion: 1
+  id: string
+  name: string
+  state: 'creating' | 'ready' | 'failed' | 'removing'
+  source: { kind: 'vm' | 'image'; id: string; name: string }
+  imageId: string
+  imageName: string
+  parentId?: string
+  generation: number
+  depth: number
+  init: 'agent' | 'system'
+  machine: MachineDescription
+  disks: DiskRecord[]
+  nics: { network: Network }[]
+  labels: Record<string, string>
+  environment: Record<string, string>
+  armed: number
+  /** id of its memory base */
+  baseId: string
+  /** where that is while resident */
+  kept?: KeptBase
+  baseBytes: number
+  storedBytes: number
+  agentProtocol?: number
+  /** whether the guest has hooks to run in each child */
+  hasForkHooks: boolean
+  qemuVersion: string
+  /** SHA-256 of the file with the migration stream that children load */
+  streamDigest: string
+  /** while it is made: the vm it consumes, and whether all of that vm's running state is stored */
+  making?: { vmId: string; captured: boolean; keep: boolean }
+  failure?: Problem
+  timings?: Timings
+  createdAtMs: number
+}
+
+export interface ImageRecord {
+  schemaVersion: 1
+  id: string
+  name: string
+  tag: string
+  labels: Record<string, string>
+  createdAtMs: number
+}
+
+/** Accepts documents of the version this Ramet writes; older ones are migrated here when there are any. */
+export function parseRecord<T extends { schemaVersion: 1; id: string }>(value: unknown): T {
+  if (typeof value === 'object' && value !== null && 'schemaVersion' in value && value.schemaVersion === 1)
+    return value as T
+  throw new RametError('INTERNAL', { message: 'a stored record has an unknown version' })
+}

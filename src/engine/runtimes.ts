@@ -1,0 +1,103 @@
+import { join } from 'node:path'
+import type { AgentSession } from '../agent/session.ts'
+import { machineFiles } from '../qemu/machine.ts'
+import type { QemuProcess } from '../qemu/process.ts'
+import { ConsoleLog } from './console.ts'
+import type { EngineContext } from './context.ts'
+import { Guest } from './guest.ts'
+import { type IdentityTools, identify } from './identify.ts'
+import { Mutex } from './mutex.ts'
+import type { VmRecord } from './records.ts'
+import { illegal, reachableStates } from './state.ts'
+import { type GuestEnd, VmRuntime } from './vm-runtime.ts'
+
+/** Called once for each runtime, when its guest has come to an end by whatever way. */
+export type EndListener = (vmId: string, runtime: VmRuntime, end: GuestEnd) => void
+
+/** What runs in this daemon's care, by vm. */
+export class Runtimes {
+  readonly #context: EngineContext
+  readonly #identity: IdentityTools
+  readonly #runtimes = new Map<string, VmRuntime>()
+  readonly #locks = new Map<string, Mutex>()
+  #onEnd: EndListener = () => {}
+
+  constructor(context: EngineContext, identity: IdentityTools) {
+    this.#context = context
+    this.#identity = identity
+  }
+
+  set onEnd(listener: EndListener) {
+    this.#onEnd = listener
+  }
+
+  /** Takes a QEMU under care; its guest need not run yet. */
+  add(vm: VmRecord, qemu: QemuProcess): VmRuntime {
+    const guest = this.guestOf(vm.id, vm.name, qemu.dir)
+    const runtime = new VmRuntime({ vmId: vm.id, qemu, guest, console: this.consoleOf(vm.id) })
+    this.#runtimes.set(vm.id, runtime)
+    void runtime.ended.then((end) => {
+      if (this.#runtimes.get(vm.id) === runtime) this.#onEnd(vm.id, runtime, end)
+    })
+    return runtime
+  }
+
+  guestOf(vmId: string, vmName: string, dir: string): Guest {
+    return new Guest({
+      socketPath: join(dir, machineFiles.agent),
+      vmName,
+      clock: this.#context.clock,
+      log: this.#context.log,
+      prepare: (session) => this.#prepare(vmId, session),
+    })
+  }
+
+  consoleOf(vmId: string): ConsoleLog {
+    return new ConsoleLog(join(this.#context.paths.consolesDir, vmId))
+  }
+
+  get(vmId: string): VmRuntime | undefined {
+    return this.#runtimes.get(vmId)
+  }
+
+  list(): VmRuntime[] {
+    return [...this.#runtimes.values()]
+  }
+
+  /** Lets go of a runtime: closes link and ports. The caller has ended, or goes on to end, its QEMU. */
+  async drop(vmId: string): Promise<void> {
+    const runtime = this.#runtimes.get(vmId)
+    this.#runtimes.delete(vmId)
+    await runtime?.close()
+  }
+
+  /** One action at a time on each vm. */
+  exclusively<T>(vmId: string, action: () => Promise<T>): Promise<T> {
+    const lock = this.#locks.get(vmId) ?? new Mutex()
+    this.#locks.set(vmId, lock)
+    return lock.run(action)
+  }
+
+  forget(vmId: string): void {
+    this.#locks.delete(vmId)
+  }
+
+  /** The runtime of a vm whose agent can be asked. @throws RametError `ILLEGAL_STATE` */
+  reachable(vm: VmRecord, verb: string): VmRuntime {
+    const runtime = this.#runtimes.get(vm.id)
+    if (runtime === undefined || !reachableStates.has(vm.state)) throw illegal(vm.name, vm.state, verb)
+    return runtime
+  }
+
+  /** The agent session of a vm. @throws RametError `ILLEGAL_STATE`, `GUEST_UNREACHABLE` */
+  session(vm: VmRecord, verb: string, signal?: AbortSignal): Promise<AgentSession> {
+    return this.reachable(vm, verb).guest.session(signal)
+  }
+
+  /** A guest that rebooted, or whose daemon died on the way, has not the identity that its vm has. */
+  async #prepare(vmId: string, session: AgentSession): Promise<void> {
+    const vm = this.#context.vms.get(vmId)
+    if (vm === undefined || session.welcome.generation === vm.generation) return
+    await identify(this.#context, this.#identity, vm, session)
+  }
+}

@@ -1,0 +1,153 @@
+import { bootSchedule } from '../agent/opening.ts'
+import type { AgentSession } from '../agent/session.ts'
+import type { Timings } from '../api/timings.ts'
+import { launch } from '../fork/launch.ts'
+import { checkMemoryFor } from '../memory/base.ts'
+import { resumeGuest } from '../qemu/incoming.ts'
+import type { QemuProcess } from '../qemu/process.ts'
+import { asRametError, type RametError } from '../shared/errors.ts'
+import { faultPoint } from '../shared/fault.ts'
+import { limits } from '../shared/limits.ts'
+import type { EngineContext } from './context.ts'
+import { endError, untilEnd } from './guest-end.ts'
+import { identify } from './identify.ts'
+import { confine, vmmOverheadBytes } from './limits-of-vm.ts'
+import type { OperationHandle } from './operations.ts'
+import type { EngineParts } from './parts.ts'
+import type { VmRecord } from './records.ts'
+import type { Changes } from './registry.ts'
+import { endAllOf } from './release-vm.ts'
+import { launchPlan } from './vm-plan.ts'
+import type { VmRuntime } from './vm-runtime.ts'
+import { failureOf, transition } from './vm-states.ts'
+
+/**
+ * Boots a vm that has no process: from `created`, `stopped` or `failed` to `running`, with its agent
+ * answering and its identity proved. When it does not get there, nothing runs, and the vm says why.
+ *
+ * @throws RametError `ILLEGAL_STATE`, `NO_CAPACITY`, `GUEST_PANIC`, `GUEST_UNREACHABLE`, `VMM_FAILED`,
+ *   `CANCELLED`
+ */
+export async function bootVm(parts: EngineParts, id: string, handle: OperationHandle): Promise<VmRecord> {
+  const { context } = parts
+  const startMs = performance.now()
+  const vm = await transition(context, id, 'start', cleared, 'start')
+  try {
+    checkMemoryFor(vm.machine.memoryBytes + vmmOverheadBytes, `starting ${vm.name}`)
+    const { qemu, runtime, timings } = await spawn(parts, vm, handle)
+    const booted = await reachAgent(parts, vm, runtime, handle)
+    runtime.guest.publish(booted.session)
+    const ttl = vm.ttlMs === undefined ? {} : { expiresAtMs: context.clock.nowMs() + (vm.ttlLeftMs ?? vm.ttlMs) }
+    const running = await transition(context, id, 'started', {
+      ...ttl,
+      ttlLeftMs: undefined,
+      agentProtocol: booted.session.version,
+      startedAtMs: context.clock.nowMs(),
+      timings: { ...timings, ...booted.timings, totalMs: performance.now() - startMs },
+    })
+    context.measure({ kind: 'boot', ms: booted.timings.bootMs ?? 0 })
+    await parts.ports.publishAll(running)
+    parts.ttl.reschedule()
+    capturedLate(parts, qemu, id)
+    return running
+  } catch (error) {
+    throw await settleFailedStart(parts, vm, asRametError(error))
+  }
+}
+
+const cleared: Changes<VmRecord> = {
+  failure: undefined,
+  stateReason: undefined,
+  baseId: undefined,
+  process: undefined,
+  helpers: [],
+  timings: undefined,
+}
+
+interface Spawned {
+  qemu: QemuProcess
+  runtime: VmRuntime
+  timings: Timings
+}
+
+async function spawn(parts: EngineParts, vm: VmRecord, handle: OperationHandle): Promise<Spawned> {
+  const { context } = parts
+  handle.progress({ stage: 'spawning', message: `starting QEMU for ${vm.name}` })
+  const manifest = await parts.images.manifest(vm.imageId)
+  const plan = launchPlan(context, { vm, manifest, operationId: handle.id })
+  await parts.runtimes.consoleOf(vm.id).clear()
+  const launched = await launch(plan, { journal: context.journal, spawn: context.spawn }, handle.signal)
+  const { qemu, helpers } = launched
+  const runtime = parts.runtimes.add(vm, qemu)
+  await context.vms.update(vm.id, { process: qemu.identity, helpers })
+  faultPoint('boot.recorded')
+  confine(
+    context,
+    vm,
+    [qemu.identity, ...helpers].map((process) => process.pid),
+  )
+  return { qemu, runtime, timings: { diskMs: launched.diskMs, spawnMs: launched.spawnMs } }
+}
+
+async function reachAgent(
+  parts: EngineParts,
+  vm: VmRecord,
+  runtime: VmRuntime,
+  handle: OperationHandle,
+): Promise<{ session: AgentSession; timings: Timings }> {
+  const { context } = parts
+  handle.progress({ stage: 'booting', message: `${vm.name} boots` })
+  const bootStartMs = performance.now()
+  const ended = untilEnd(context, vm, runtime)
+  ended.catch(() => {})
+  await Promise.race([resumeGuest(runtime.qemu), ended])
+  const opened = runtime.guest.open(bootSchedule, limits.guestBootTimeoutMs, handle.signal)
+  const session = await Promise.race([opened, ended])
+  const bootMs = performance.now() - bootStartMs
+  const identityStartMs = performance.now()
+  await Promise.race([identify(context, parts.identity, vm, session, handle.signal), ended])
+  return { session, timings: { bootMs, identityMs: performance.now() - identityStartMs } }
+}
+
+/** The boot's console is worth keeping before anything newer pushes it out of QEMU. */
+function capturedLate(parts: EngineParts, qemu: QemuProcess, id: string): void {
+  void parts.runtimes.get(id)?.console.drain(qemu)
+}
+
+/** A start that failed leaves no process; the vm is `failed` with the reason, or `stopped` when it was cancelled. */
+async function settleFailedStart(parts: EngineParts, vm: VmRecord, error: RametError): Promise<RametError> {
+  const { context } = parts
+  const runtime = parts.runtimes.get(vm.id)
+  const explained = await explain(context, vm, runtime, error)
+  await parts.runtimes.drop(vm.id)
+  await runtime?.qemu.kill()
+  await endAllOf(context, vm.id)
+  const consoleLines = await parts.runtimes.consoleOf(vm.id).tail()
+  const changes = { process: undefined, helpers: [], stoppedAtMs: context.clock.nowMs() }
+  if (error.code === 'CANCELLED') {
+    await transition(context, vm.id, 'stopped', { ...changes, stateReason: 'its start was cancelled' })
+    return error
+  }
+  const reason =
+    explained.code === 'GUEST_PANIC' ? 'guest-panic' : explained.code === 'GUEST_UNREACHABLE' ? 'boot-timeout' : 'other'
+  const failure = failureOf(context, { reason, message: explained.message, consoleLines })
+  await transition(context, vm.id, 'failed', { ...changes, failure })
+  return explained
+}
+
+/** An agent that was never reached is less telling than the guest's end, or its console. */
+async function explain(
+  context: EngineContext,
+  vm: VmRecord,
+  runtime: VmRuntime | undefined,
+  error: RametError,
+): Promise<RametError> {
+  if (runtime === undefined || error.code === 'CANCELLED') return error
+  const undecided = Symbol('undecided')
+  const end = await Promise.race([runtime.ended, Promise.resolve(undecided)])
+  if (typeof end !== 'symbol') return endError(context, vm, runtime, end)
+  await runtime.console.drain(runtime.qemu)
+  const consoleLines = await runtime.console.tail()
+  if (consoleLines.length > 0) Object.assign(error.details, { consoleLines })
+  return error
+}

@@ -1,0 +1,245 @@
+import type { Page } from '../api/primitives.ts'
+import type { Vm } from '../api/vm.ts'
+import type { VmClone, VmCreate, VmStop, VmUpdate } from '../api/vm-create.ts'
+import { setLinks } from '../fork/capture.ts'
+import { checkMemoryFor } from '../memory/base.ts'
+import { asRametError, RametError } from '../shared/errors.ts'
+import { newId } from '../shared/ids.ts'
+import { cloneRecord, copyDisks } from './clone.ts'
+import type { Action, CallContext, ConsoleOptions, VmQuery } from './contract.ts'
+import { restartDelayMs, settleEnd } from './ends.ts'
+import { checkLimits, confine } from './limits-of-vm.ts'
+import type { OperationHandle } from './operations.ts'
+import { matchesLabels, paginate } from './page.ts'
+import type { EngineParts } from './parts.ts'
+import type { VmRecord } from './records.ts'
+import { illegal, next, type VmAction } from './state.ts'
+import { killVm, pauseVm, removeVm, resumeVm, stopVm } from './vm-actions.ts'
+import { bootVm } from './vm-boot.ts'
+import { planVm } from './vm-plan.ts'
+import { vmView } from './vm-view.ts'
+
+/** What can be done with single vms. Each action waits for its turn on the vm and is legal or not by its state then. */
+export class VmService {
+  readonly #parts: EngineParts
+
+  constructor(parts: EngineParts) {
+    this.#parts = parts
+    parts.runtimes.onEnd = (vmId, runtime, end) =>
+      void settleEnd(parts, vmId, runtime, end, (vm) => this.#restartLater(vm))
+  }
+
+  list(query: VmQuery): Page<Vm> {
+    const { vms } = this.#parts.context
+    const parent = query.parent === undefined ? undefined : this.#idOf(query.parent)
+    const rows = vms
+      .list()
+      .filter((vm) => query.state === undefined || query.state.includes(vm.state))
+      .filter((vm) => matchesLabels(vm.labels, query.label ?? []))
+      .filter((vm) => parent === undefined || vm.parentId === parent)
+      .sort((a, b) => a.createdAtMs - b.createdAtMs || (a.id < b.id ? -1 : 1))
+    const page = paginate(rows, query)
+    return { ...page, items: page.items.map(vmView) }
+  }
+
+  async create(request: VmCreate, call?: CallContext): Promise<Action<Vm>> {
+    const { context, images } = this.#parts
+    if (request.name !== undefined) context.vms.checkFree(request.name)
+    const image = images.find(request.image)
+    const manifest = await images.manifest(image.id)
+    const vm = planVm(context, request, image, manifest)
+    try {
+      checkLimits(request.limits, vm.machine.memoryBytes)
+      if (request.start) checkMemoryFor(vm.machine.memoryBytes, `vm ${vm.name}`)
+      await context.vms.create(vm)
+    } catch (error) {
+      context.seats.free(vm.seat)
+      throw error
+    }
+    context.events.emit({ type: 'vm.created', resource: { kind: 'vm', id: vm.id, name: vm.name } })
+    const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
+    return context.operations.begin('vm.create', target, call, (handle) => this.#firstStart(vm, request.start, handle))
+  }
+
+  /** A vm that does not come up the first time stays, `failed`, to be looked at; one that is cancelled goes. */
+  async #firstStart(vm: VmRecord, start: boolean, handle: OperationHandle): Promise<Vm> {
+    if (!start) return vmView(vm)
+    return this.#parts.runtimes.exclusively(vm.id, async () => {
+      try {
+        return vmView(await bootVm(this.#parts, vm.id, handle))
+      } catch (error) {
+        if (asRametError(error).code === 'CANCELLED') await removeVm(this.#parts, vm.id, true)
+        throw error
+      }
+    })
+  }
+
+  async update(ref: string, changes: VmUpdate): Promise<Vm> {
+    const { context, runtimes } = this.#parts
+    const vm = context.vms.find(ref)
+    const { ttlSeconds, limits, ...plain } = changes
+    if (limits !== undefined) checkLimits(limits, vm.machine.memoryBytes)
+    const nowMs = context.clock.nowMs()
+    const running = runtimes.get(vm.id)
+    const updated = await context.vms.update(vm.id, {
+      ...plain,
+      ...(limits === undefined ? {} : { limits }),
+      ...(ttlSeconds === undefined ? {} : { ttlMs: ttlSeconds === null ? undefined : ttlSeconds * 1000 }),
+      ...(ttlSeconds === undefined || vm.state !== 'running'
+        ? {}
+        : { expiresAtMs: ttlSeconds === null ? undefined : nowMs + ttlSeconds * 1000 }),
+    })
+    if (running !== undefined && limits !== undefined) confine(context, updated, [running.qemu.identity.pid])
+    if (running !== undefined && changes.link !== undefined && changes.link !== vm.link)
+      await setLinks(running.qemu, vm.nics.length, changes.link === 'up')
+    this.#parts.ttl.reschedule()
+    context.events.emit({ type: 'vm.updated', resource: { kind: 'vm', id: vm.id, name: updated.name } })
+    return vmView(updated)
+  }
+
+  start(ref: string, call?: CallContext): Promise<Action<Vm>> {
+    return this.#act(ref, 'vm.start', 'start', call, async (vm, handle) => {
+      await this.#parts.context.vms.update(vm.id, { restartCount: 0 })
+      return bootVm(this.#parts, vm.id, handle)
+    })
+  }
+
+  stop(ref: string, options: VmStop, call?: CallContext): Promise<Action<Vm>> {
+    return this.#act(ref, 'vm.stop', 'stop', call, (vm, handle) => stopVm(this.#parts, vm.id, options, handle))
+  }
+
+  pause(ref: string, call?: CallContext): Promise<Action<Vm>> {
+    return this.#act(ref, 'vm.pause', 'pause', call, (vm) => pauseVm(this.#parts, vm.id))
+  }
+
+  resume(ref: string, call?: CallContext): Promise<Action<Vm>> {
+    return this.#act(ref, 'vm.resume', 'resume', call, (vm) => resumeVm(this.#parts, vm.id))
+  }
+
+  kill(ref: string, call?: CallContext): Promise<Action<Vm>> {
+    return this.#act(ref, 'vm.kill', 'kill', call, (vm) => killVm(this.#parts, vm.id))
+  }
+
+  async remove(ref: string, force: boolean, call?: CallContext): Promise<Action<void>> {
+    const { context } = this.#parts
+    const vm = context.vms.find(ref)
+    if (!force && next(vm.state, 'remove') === undefined) throw illegal(vm.name, vm.state, 'remove')
+    const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
+    return context.operations.begin('vm.remove', target, call, () =>
+      this.#parts.runtimes.exclusively(vm.id, async () => {
+        // Somebody else may have removed it while this waited for its turn.
+        if (context.vms.get(vm.id) !== undefined) await removeVm(this.#parts, vm.id, force)
+      }),
+    )
+  }
+
+  /** Removes a vm whose time to live is over. */
+  expire(vmId: string): void {
+    const { context } = this.#parts
+    const vm = context.vms.get(vmId)
+    if (vm === undefined) return
+    context.log.info({ vm: vm.name }, 'time to live is over')
+    this.remove(vmId, true).then(
+      (action) => action.done.catch(() => {}),
+      (error: unknown) => context.log.warn({ vm: vm.name, error: asRametError(error).message }, 'not removed'),
+    )
+  }
+
+  async clone(ref: string, request: VmClone, call?: CallContext): Promise<Action<Vm>> {
+    const { context } = this.#parts
+    const source = context.vms.find(ref)
+    if (!['created', 'stopped', 'failed'].includes(source.state)) throw illegal(source.name, source.state, 'clone')
+    if (request.name !== undefined) context.vms.checkFree(request.name)
+    const vm = cloneRecord(context, source, request)
+    const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
+    return context.operations.begin('vm.clone', target, call, (handle) =>
+      this.#parts.runtimes.exclusively(source.id, async () => {
+        await copyDisks(context, source, vm, handle)
+        await context.vms.create(vm)
+        context.events.emit({ type: 'vm.created', resource: { kind: 'vm', id: vm.id, name: vm.name } })
+        return this.#firstStart(vm, request.start, handle)
+      }),
+    )
+  }
+
+  /** @throws RametError `VM_NOT_FOUND` */
+  async readConsole(ref: string, options: ConsoleOptions): Promise<AsyncIterable<Uint8Array>> {
+    const vm = this.#parts.context.vms.find(ref)
+    return this.#console(vm.id, options)
+  }
+
+  async *#console(vmId: string, options: ConsoleOptions): AsyncGenerator<Uint8Array, void, void> {
+    const { context, runtimes } = this.#parts
+    const log = runtimes.consoleOf(vmId)
+    const look = async () => {
+      const runtime = runtimes.get(vmId)
+      if (runtime !== undefined) await runtime.console.drain(runtime.qemu)
+      return log.read()
+    }
+    const content = await look()
+    yield options.tailLines === undefined ? content : tailOf(content, options.tailLines)
+    let position = content.length
+    while (options.follow && !options.signal.aborted && context.vms.get(vmId) !== undefined) {
+      // QEMU tells nobody when its console ring has something new, so it is looked at now and then.
+      await context.clock.sleep(consolePollMs, options.signal).catch(() => {})
+      const now = await look()
+      if (now.length < position) position = 0
+      if (now.length > position) yield now.subarray(position)
+      position = now.length
+    }
+  }
+
+  async #act(
+    ref: string,
+    kind: 'vm.start' | 'vm.stop' | 'vm.pause' | 'vm.resume' | 'vm.kill',
+    action: VmAction,
+    call: CallContext | undefined,
+    work: (vm: VmRecord, handle: OperationHandle) => Promise<VmRecord>,
+  ): Promise<Action<Vm>> {
+    const { context, runtimes } = this.#parts
+    const vm = context.vms.find(ref)
+    // Refused at once where nothing is under way that could make it legal by the time its turn comes.
+    if (next(vm.state, action) === undefined) throw illegal(vm.name, vm.state, action)
+    const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
+    return context.operations.begin(kind, target, call, (handle) =>
+      runtimes.exclusively(vm.id, async () => vmView(await work(vm, handle))),
+    )
+  }
+
+  #restartLater(vm: VmRecord): void {
+    const { context, runtimes } = this.#parts
+    const delayMs = restartDelayMs(vm.restartCount)
+    context.log.info({ vm: vm.name, delayMs }, 'starting again by its restart policy')
+    void context.clock.sleep(delayMs).then(async () => {
+      const current = context.vms.get(vm.id)
+      if (current === undefined || next(current.state, 'start') === undefined) return
+      await context.vms.update(vm.id, { restartCount: current.restartCount + 1 })
+      const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
+      const action = await context.operations.begin(
+        'vm.start',
+        target,
+        { operationId: newId('op', context.random) },
+        (handle) => runtimes.exclusively(vm.id, async () => vmView(await bootVm(this.#parts, vm.id, handle))),
+      )
+      await action.done.catch(() => {})
+    })
+  }
+
+  #idOf(ref: string): string {
+    const { vms, templates } = this.#parts.context
+    const template = templates.list().find((candidate) => candidate.id === ref || candidate.name === ref)
+    if (template !== undefined) return template.id
+    const vm = vms.list().find((candidate) => candidate.id === ref || candidate.name === ref)
+    if (vm === undefined) throw new RametError('NOT_FOUND', { message: `there is no vm or template “${ref}”` })
+    return vm.id
+  }
+}
+
+const consolePollMs = 500
+
+function tailOf(content: Buffer, lineCount: number): Buffer {
+  let at = content.length
+  // A newline at the very end closes the last line; it does not begin another.
+  for (let found = -1; found < lineCount && at >= 0; found += 1) at = content.lastIndexOf(0x0a, at - 1)
+  return at < 0 ? content : content.subarray(at + 1)
+}

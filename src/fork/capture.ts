@@ -1,0 +1,101 @@
+import type { OpenBase } from '../memory/base.ts'
+import { foldBase, listPrivateRuns } from '../memory/capture.ts'
+import { findGuestRam } from '../memory/guest-ram.ts'
+import { type DeviceState, saveDeviceState } from '../qemu/device-state.ts'
+import { pauseGuest, resumeGuest } from '../qemu/incoming.ts'
+import { nodeNames } from '../qemu/machine.ts'
+import type { QemuProcess } from '../qemu/process.ts'
+import { faultPoint } from '../shared/fault.ts'
+import { Revert } from '../shared/revert.ts'
+
+/** What the capture needs of the guest's agent. */
+export interface Workload {
+  freeze(signal?: AbortSignal): Promise<void>
+  thaw(): Promise<void>
+}
+
+export interface CaptureOptions {
+  qemu: QemuProcess
+  workload: Workload
+  memoryBytes: number
+  nicCount: number
+  /** base that the vm runs on; absent for fresh memory */
+  base?: OpenBase
+  /** id of the base to make */
+  newBaseId: string
+  signal?: AbortSignal
+  onProgress?: (doneBytes: number, totalBytes: number) => void
+}
+
+/** A guest's state of one moment. The vm is left stopped and frozen; `release` lets it run on. */
+export interface Capture {
+  deviceState: DeviceState
+  /** its whole memory, sealed; the caller closes the descriptor */
+  base: OpenBase
+  freezeStartMs: number
+  pauseStartMs: number
+  captureMs: number
+  release(): Promise<void>
+}
+
+/**
+ * Stops a running vm at a quiet point (workload frozen, links down) and captures devices and memory of
+ * that one moment. With an error the vm runs on as if nothing had happened.
+ *
+ * Links are taken down before the state is saved: whatever is made from it comes up without one, so that
+ * no child says a word in its parent's name before it has an identity of its own.
+ *
+ * @throws RametError `GUEST_REFUSED`, `GUEST_UNREACHABLE`, `NO_CAPACITY`, `VMM_FAILED`, or the signal's reason
+ */
+export async function captureGuest(options: CaptureOptions): Promise<Capture> {
+  const { qemu, workload, signal } = options
+  await using revert = new Revert()
+  const freezeStartMs = performance.now()
+  revert.add('thaw', () => workload.thaw())
+  await workload.freeze(signal)
+  faultPoint('capture.frozen')
+  revert.add('links up', () => setLinks(qemu, options.nicCount, true))
+  await setLinks(qemu, options.nicCount, false)
+  const pauseStartMs = performance.now()
+  revert.add('continue', () => resumeGuest(qemu))
+  await pauseGuest(qemu)
+  faultPoint('capture.paused')
+  const [deviceState, base] = await Promise.all([saveDeviceState(qemu), captureMemory(options)])
+  revert.keep()
+  return {
+    deviceState,
+    base,
+    freezeStartMs,
+    pauseStartMs,
+    captureMs: performance.now() - pauseStartMs,
+    release: async () => {
+      await resumeGuest(qemu)
+      await setLinks(qemu, options.nicCount, true)
+      await workload.thaw()
+    },
+  }
+}
+
+async function captureMemory(options: CaptureOptions): Promise<OpenBase> {
+  const { base, memoryBytes } = options
+  const ram = findGuestRam({
+    pid: options.qemu.identity.pid,
+    sizeBytes: memoryBytes,
+    ...(base === undefined ? {} : { baseId: base.id }),
+  })
+  return foldBase({
+    id: options.newBaseId,
+    ram,
+    runs: listPrivateRuns(ram),
+    ...(base === undefined ? {} : { base }),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
+  })
+}
+
+/** Sets the links of all NICs, as if their cables were plugged or unplugged. */
+export async function setLinks(qemu: QemuProcess, nicCount: number, up: boolean): Promise<void> {
+  for (let index = 0; index < nicCount; index += 1) {
+    await qemu.qmp.execute('set_link', { name: nodeNames.nic(index), up })
+  }
+}
