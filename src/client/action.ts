@@ -122,7 +122,8 @@ async function follow(
 function listen(transport: Transport, id: string, tell: (operation: Operation) => void, signal: AbortSignal): void {
   const all = async () => {
     for await (const event of followEvents(transport, { signal, resources: ['operation'] })) {
-      if (event.resource.id === id && isOperation(event.data)) tell(event.data)
+      const said = 'operation' in event.data ? event.data.operation : event.data
+      if (event.resource.id === id && isOperation(said)) tell(said)
     }
   }
   all().catch(() => {})

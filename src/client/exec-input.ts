@@ -47,6 +47,12 @@ export class ExecInput {
     this.#pump()
   }
 
+  /** Somebody else has written before: what is written here comes after `offset`. */
+  beginAt(offset: number): void {
+    this.#acked = this.#sent = offset
+    this.#written += offset
+  }
+
   /** A connection is there; the guest goes on at `offset`. */
   connected(offset: number, windowBytes: number): void {
     this.acknowledge(offset)

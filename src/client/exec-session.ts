@@ -5,7 +5,7 @@ import { localError, RametApiError } from './errors.ts'
 import { closeNormal, decodeFrame, encodeFrame, subprotocol } from './exec-frame.ts'
 import { ExecInput } from './exec-input.ts'
 import { ExecOutputStream, type OutputHandler } from './exec-output.ts'
-import { path, type Transport } from './transport.ts'
+import { neverReached, path, type Transport } from './transport.ts'
 import { openSocket, type Socket, type SocketMessage } from './web-socket.ts'
 
 /** How a process ended. */
@@ -162,8 +162,9 @@ export class ExecSession {
 
   #mayTryAgain(error: unknown): boolean {
     if (this.#signal?.aborted || !(error instanceof RametApiError)) return false
-    // Before it has begun, an error is the caller's to know; afterwards the process may well be running on.
-    if (error.code === 'DAEMON_UNREACHABLE') return this.#hasStarted
+    // Where nothing listens nothing has begun: that is the caller's to know. But a connection that broke may have
+    // started the process, and its id makes starting it again harmless.
+    if (error.code === 'DAEMON_UNREACHABLE') return this.#hasStarted || !neverReached(error)
     return this.#hasStarted && error.retryable
   }
 
@@ -202,6 +203,7 @@ export class ExecSession {
     this.#stderr.connected(started.stderrOffset, started.windowBytes)
     if (again && this.#size !== undefined) this.#send({ type: 'resize', ...this.#size })
     for (const message of this.#unsaid.splice(0)) this.#send(message)
+    if (!again && this.#options.start === undefined) this.input.beginAt(started.stdinOffset)
     this.input.connected(started.stdinOffset, started.windowBytes)
     if (this.#closing) this.#socket?.close(closeNormal)
   }

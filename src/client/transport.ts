@@ -1,6 +1,6 @@
 import { request as httpRequest, type IncomingMessage, type RequestOptions as NodeRequestOptions } from 'node:http'
 import { request as httpsRequest } from 'node:https'
-import { PassThrough, Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { errnoOf } from '../shared/errors.ts'
 import { errorOfResponse, localError, type RametApiError } from './errors.ts'
@@ -153,9 +153,4 @@ async function readText(response: IncomingMessage): Promise<string> {
     })
   }
   return Buffer.concat(chunks).toString('utf8')
-}
-
-/** A body as a stream of chunks that stops with an error when the connection breaks, never short of its end. */
-export function bodyOf(response: IncomingMessage): Readable {
-  return response.pipe(new PassThrough())
 }
