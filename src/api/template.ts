@@ -71,7 +71,7 @@ export type Readiness = z.infer<typeof Readiness>
 const common = {
   name: Name,
   labels: Labels.default({}),
-  armed: armed.default(0),
+  armed: armed.default(1),
 }
 
 export const TemplateCreate = z

@@ -11,18 +11,15 @@ type Answering = Pick<
   'answer' | 'operationId'
 >
 
-const settings = { check: false }
-
-/** Tests turn this on: an answer that its own schema refuses then becomes an error. */
-export function checkAnswers(on: boolean): void {
-  settings.check = on
-}
-
-/** What a route answers when all went well. */
-export function answerOfValue(route: Answering, value: unknown): StoredAnswer {
+/**
+ * What a route answers when all went well.
+ *
+ * @param check for tests: an answer that its own schema refuses becomes an error
+ */
+export function answerOfValue(route: Answering, value: unknown, check: boolean): StoredAnswer {
   const { answer } = route
   if (answer.status === 204) return { status: 204, headers: {}, body: '' }
-  if (settings.check) checkAgainst(answer.schema, route.operationId, value)
+  if (check) checkAgainst(answer.schema, route.operationId, value)
   const location = answer.location?.(value)
   return {
     status: answer.status,
@@ -46,7 +43,7 @@ function checkAgainst(schema: z.ZodType, operationId: string, value: unknown): v
 /** The final answer of an action, a failure included, for the next request with the same key. */
 export async function answerOfAction(route: Answering, action: Action<unknown>): Promise<StoredAnswer> {
   try {
-    return answerOfValue(route, await action.done)
+    return answerOfValue(route, await action.done, false)
   } catch (error) {
     const problem = toProblem(asRametError(error))
     return { status: problem.status, headers: { 'content-type': problemMediaType }, body: JSON.stringify(problem) }

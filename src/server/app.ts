@@ -1,10 +1,9 @@
 /** One fastify application with all routes, for one face: the unix socket or loopback HTTP. */
 
 import type { Socket } from 'node:net'
-import websocket from '@fastify/websocket'
 import { type FastifyInstance, type FastifyRequest, fastify, type RawServerDefault } from 'fastify'
 import type { WebSocket } from 'ws'
-import { execSubprotocol } from '../api/exec-socket.ts'
+import { closeCodes } from '../api/exec-socket.ts'
 import { problemMediaType, toProblem } from '../api/problem.ts'
 import { asRametError, RametError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
@@ -15,6 +14,7 @@ import { fromHttpLayer } from './problems.ts'
 import { bytesBody, type Route } from './route.ts'
 import { notReady } from './routes/host.ts'
 import { type Serving, sendProblem, serve, serveSocket } from './serve.ts'
+import { addWebSockets } from './websockets.ts'
 
 export interface AppOptions {
   routes: readonly Route[]
@@ -55,14 +55,14 @@ export async function makeApp(options: AppOptions): Promise<FastifyInstance<RawS
     return sendProblem(reply, error, request.id)
   })
   app.setNotFoundHandler((request, reply) => sendProblem(reply, noRoute(request), request.id))
-  await app.register(websocket, {
-    options: {
-      maxPayload: limits.requestBodyBytes,
-      perMessageDeflate: false,
-      handleProtocols: (protocols: Set<string>) => (protocols.has(execSubprotocol) ? execSubprotocol : false),
-    },
+  await addWebSockets(app)
+  for (const route of options.routes) if (route.body !== bytesBody) addRoute(app, route, serving)
+  app.register(async (streams) => {
+    // Bytes are bytes, whatever their type: a JSON file is not to be read into memory.
+    streams.removeAllContentTypeParsers()
+    streams.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+    for (const route of options.routes) if (route.body === bytesBody) addRoute(streams, route, serving)
   })
-  for (const route of options.routes) addRoute(app, route, serving)
   return app
 }
 
@@ -80,7 +80,7 @@ function operationOf(request: FastifyRequest): string | undefined {
   return (request.routeOptions.config as { operationId?: string } | undefined)?.operationId
 }
 
-/** JSON is read whole, within the limit of its route; everything else goes to the handler as a stream. */
+/** JSON is read whole, within the limit of its route; anything else is left alone, to be refused. */
 function addParsers(app: FastifyInstance<RawServerDefault>): void {
   app.removeAllContentTypeParsers()
   const parseJson = app.getDefaultJsonParser('error', 'error')
@@ -101,7 +101,10 @@ function addRoute(app: FastifyInstance<RawServerDefault>, route: Route, serving:
     config: { operationId, open, early },
     handler: (request, reply) => serve(route, serving, request, reply),
     ...(route.kind === 'socket'
-      ? { wsHandler: (socket: WebSocket, request: FastifyRequest) => openSocket(route, serving, socket, request) }
+      ? {
+          wsHandler: (socket: WebSocket, request: FastifyRequest) =>
+            openSocket(route, serving, socket, request, app.websocketServer.clients),
+        }
       : {}),
   })
 }
@@ -111,13 +114,16 @@ function openSocket(
   serving: Serving,
   socket: WebSocket,
   request: FastifyRequest,
+  sockets: ReadonlySet<WebSocket>,
 ): void {
   try {
+    if (sockets.size > limits.execSocketCount)
+      throw new RametError('NO_CAPACITY', { message: `${limits.execSocketCount} exec sockets are open already` })
     serveSocket(route, serving, request, socket)
   } catch (cause) {
     socket.on('error', () => {})
     socket.send(JSON.stringify({ type: 'error', error: toProblem(asRametError(cause), request.id) }))
-    socket.close(4000, asRametError(cause).code)
+    socket.close(closeCodes.error, asRametError(cause).code)
   }
 }
 

@@ -24,6 +24,8 @@ export function limitedBody(body: Readable, announced: string | undefined, maxBy
     if (!body.readableEnded) counted.destroy(cutShort())
   })
   counted.once('close', () => body.unpipe(counted))
+  // Whoever reads it sees the error; when nobody does any more, it must not end the daemon.
+  counted.on('error', () => {})
   return body.pipe(counted)
 }
 

@@ -12,7 +12,7 @@ import {
 import { toProblem } from '../api/problem.ts'
 import type { ExecOutput, ExecSession } from '../engine/contract.ts'
 import { unreachable } from '../shared/assert.ts'
-import { asRametError, isRametError, RametError } from '../shared/errors.ts'
+import { asRametError, RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import type { Log } from '../shared/log.ts'
 import { parseOrRefuse } from './problems.ts'
@@ -42,6 +42,7 @@ export class ExecConnection {
   #inputBytes = 0
   #exit: Exit | undefined
   readonly #acked: Record<OutputChannel, number> = { stdout: 0, stderr: 0 }
+  readonly #sent: Record<OutputChannel, number> = { stdout: 0, stderr: 0 }
 
   constructor(options: ExecConnectionOptions) {
     this.#socket = options.socket
@@ -67,15 +68,15 @@ export class ExecConnection {
     this.#session = session
     if (this.#over) return
     const { exec, stdinOffset, stdoutOffset, stderrOffset, windowBytes } = session
-    this.#acked.stdout = stdoutOffset
-    this.#acked.stderr = stderrOffset
+    for (const offsets of [this.#acked, this.#sent])
+      Object.assign(offsets, { stdout: stdoutOffset, stderr: stderrOffset })
     try {
       await this.#say({ type: 'started', exec, stdinOffset, stdoutOffset, stderrOffset, windowBytes })
       for await (const output of session.output) {
         if (this.#over) return
         await this.#forward(output)
       }
-      if (this.#exit === undefined && !this.#over) this.#close(closeCodes.goingAway, 'attached elsewhere')
+      if (this.#exit === undefined && !this.#over) this.#close(closeCodes.goingAway, 'attached elsewhere', 'lost')
     } catch (error) {
       this.#fail(error)
     }
@@ -84,6 +85,7 @@ export class ExecConnection {
   async #forward(output: ExecOutput): Promise<void> {
     switch (output.type) {
       case 'data':
+        this.#sent[output.channel] = output.offset + output.data.length
         return await this.#send(encodeDataFrame(output))
       case 'stdin-ack':
         return await this.#say({ type: 'stdin-ack', offset: output.offset })
@@ -148,6 +150,10 @@ export class ExecConnection {
   }
 
   #acknowledge(session: ExecSession, channel: OutputChannel, offset: number): void {
+    if (offset > this.#sent[channel])
+      throw new RametError('INVALID_ARGUMENT', {
+        message: `message.offset: ${channel} has not come as far as ${offset}`,
+      })
     if (offset <= this.#acked[channel]) return
     this.#acked[channel] = offset
     session.ack(channel, offset)
@@ -157,7 +163,7 @@ export class ExecConnection {
   #closeWhenAcknowledged(): void {
     if (this.#exit === undefined) return
     if (this.#acked.stdout >= this.#exit.stdoutOffset && this.#acked.stderr >= this.#exit.stderrOffset)
-      this.#close(closeCodes.normal, 'exited')
+      this.#close(closeCodes.normal, 'exited', 'closed')
   }
 
   #inOrder(step: (session: ExecSession) => Promise<void>): void {
@@ -185,17 +191,20 @@ export class ExecConnection {
   }
 
   #fail(cause: unknown): void {
-    if (this.#over) return
+    // On a socket that is closing already, its close code decides.
+    if (this.#over || this.#socket.readyState !== this.#socket.OPEN) return
     const error = asRametError(cause)
     if (error.code === 'INTERNAL') this.#log.error({ err: error }, 'exec failed')
     // Said, then closed; whether the saying succeeds no longer matters.
     this.#socket.send(JSON.stringify({ type: 'error', error: toProblem(error) } satisfies ServerMessage), () => {})
-    const lost = isRametError(error, 'AGENT_LINK_LOST')
-    this.#close(lost ? closeCodes.goingAway : closeCodes.error, error.code)
+    // Only a client that breaks the rules loses its process; what is not its fault it can attach to again.
+    const how = error.code === 'INVALID_ARGUMENT' ? this.#release : 'lost'
+    const again = error.code === 'AGENT_LINK_LOST' || error.code === 'GUEST_UNREACHABLE'
+    this.#close(again ? closeCodes.goingAway : closeCodes.error, error.code, how)
   }
 
-  #close(code: number, reason: string): void {
-    this.#letGo(code === closeCodes.goingAway ? 'lost' : this.#release)
+  #close(code: number, reason: string, how: 'closed' | 'lost' | 'detach'): void {
+    this.#letGo(how)
     this.#socket.close(code, reason)
   }
 
@@ -215,12 +224,15 @@ export class ExecConnection {
     return this.#send(JSON.stringify(message))
   }
 
-  /** Resolves when the kernel has it: a client that does not read slows the guest down, and nothing piles up here. */
+  /**
+   * Resolves when the kernel has it: a client that does not read slows the guest down, and nothing piles
+   * up here. When it cannot be sent it resolves once the socket has closed, whose code says what to do.
+   */
   #send(data: string | Uint8Array): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve) => {
       this.#socket.send(data, (error) => {
-        if (error) reject(new RametError('CANCELLED', { message: 'the client is gone', cause: error }))
-        else resolve()
+        if (!error || this.#socket.readyState === this.#socket.CLOSED) resolve()
+        else this.#socket.once('close', () => resolve())
       })
     })
   }

@@ -1,12 +1,12 @@
 /** Serves one route: reads the request, calls the handler, and sends what comes of it. */
 
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { z } from 'zod'
 import { problemMediaType, toProblem } from '../api/problem.ts'
 import type { Action, StoredAnswer } from '../engine/contract.ts'
-import { asRametError, isRametError, RametError } from '../shared/errors.ts'
+import { asRametError, type ErrorCode, isRametError, RametError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
 import { answerOfAction, answerOfValue, resumeAction } from './answers.ts'
 import { checkIdempotencyKey, fingerprintOf, type Idempotency, type Turn } from './idempotency.ts'
@@ -18,6 +18,8 @@ type AnyAction = ActionRoute<z.ZodObject, z.ZodObject, z.ZodType>
 
 export interface Serving extends Surroundings {
   readonly idempotency: Idempotency
+  /** for tests: an answer that its own schema refuses becomes an error */
+  readonly checkAnswers: boolean
 }
 
 export async function serve(route: Route, serving: Serving, request: FastifyRequest, reply: FastifyReply) {
@@ -25,7 +27,7 @@ export async function serve(route: Route, serving: Serving, request: FastifyRequ
   switch (route.kind) {
     case 'value': {
       const turn = await attemptOnce(route, serving, request, call.operationId, {
-        run: async () => answerOfValue(route, await route.handle(call)),
+        run: async () => answerOfValue(route, await route.handle(call), serving.checkAnswers),
         resume: async () => undefined,
         answer: async (made) => made,
       })
@@ -36,7 +38,10 @@ export async function serve(route: Route, serving: Serving, request: FastifyRequ
     case 'stream': {
       const answer = await route.handle(call)
       reply.code(answer.status ?? 200).headers({ 'content-type': answer.contentType, ...answer.headers })
-      return reply.send(answer.payload)
+      reply.send(answer.payload)
+      // A client that follows something quiet must learn that it is followed before there is anything to say.
+      if (reply.raw.headersSent) reply.raw.flushHeaders()
+      return reply
     }
     case 'socket':
       throw new RametError('INVALID_ARGUMENT', { message: 'this route is a WebSocket; ask for an upgrade' })
@@ -78,7 +83,7 @@ async function serveAction(
     return reply.send(operation)
   }
   if (call.query.cancelOnDisconnect === true) cancelWhenGone(serving, call.signal, operation.id)
-  return sendStored(reply, answerOfValue(route, await done))
+  return sendStored(reply, answerOfValue(route, await done, serving.checkAnswers))
 }
 
 function cancelWhenGone(serving: Serving, signal: AbortSignal, operationId: string): void {
@@ -154,23 +159,18 @@ function readInput(route: Route, request: FastifyRequest) {
 function readBody(route: Route, request: FastifyRequest): unknown {
   const { body } = request
   if (route.body === bytesBody) {
-    if (body !== undefined && body !== null) return body as Readable
-    throw new RametError('INVALID_ARGUMENT', {
-      message: 'body: bytes are wanted, with Content-Type: application/octet-stream',
-    })
+    const { headers } = request
+    if (headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined) return request.raw
+    throw new RametError('INVALID_ARGUMENT', { message: 'body: bytes are wanted' })
   }
-  if (body !== undefined && typeof request.headers['content-type'] === 'string') requireJson(request)
+  // Only JSON is read before it comes here. A page of the web cannot send JSON without asking first.
+  if (body instanceof Readable)
+    throw new RametError('INVALID_ARGUMENT', { message: 'header.content-type: application/json is wanted' })
   if (route.body === undefined) {
     if (body === undefined || body === null || isEmptyObject(body)) return undefined
     throw new RametError('INVALID_ARGUMENT', { message: 'body: this call takes none' })
   }
   return parseOrRefuse(route.body, body ?? (route.bodyOptional ? {} : body), 'body')
-}
-
-function requireJson(request: FastifyRequest): void {
-  const type = request.headers['content-type'] ?? ''
-  if (/^application\/json *(;|$)/i.test(type)) return
-  throw new RametError('INVALID_ARGUMENT', { message: 'header.content-type: application/json is wanted' })
 }
 
 function isEmptyObject(value: unknown): boolean {
@@ -183,7 +183,16 @@ export function sendProblem(reply: FastifyReply, cause: unknown, requestId: stri
   reply.code(problem.status).header('content-type', problemMediaType)
   if (problem.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer realm="ramet"')
   if (problem.retryable && problem.status === 503) reply.header('retry-after', '1')
-  // A body that was not read would be taken for the next request.
-  if (!reply.request.raw.complete) reply.header('connection', 'close')
+  if (!reply.request.raw.complete) leaveBody(reply, problem.code)
   return reply.send(JSON.stringify(problem))
+}
+
+/**
+ * A body that nobody will read. Closing at once would make the system reset the connection, and the client,
+ * still sending, would never see the answer; so it is read to its end, unless the caller may not send at all.
+ */
+function leaveBody(reply: FastifyReply, code: ErrorCode): void {
+  const { raw } = reply.request
+  if (code === 'UNAUTHORIZED' || code === 'FORBIDDEN' || code === 'TOO_LARGE') reply.header('connection', 'close')
+  else raw.unpipe().resume()
 }

@@ -5,7 +5,6 @@ import { limits } from '../shared/limits.ts'
 import type { Log } from '../shared/log.ts'
 import { Revert } from '../shared/revert.ts'
 import type { HttpAccess } from './access.ts'
-import { checkAnswers } from './answers.ts'
 import { makeApp } from './app.ts'
 import { Idempotency } from './idempotency.ts'
 import { Metrics } from './metrics.ts'
@@ -52,7 +51,6 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const held = new Revert((what, error) => options.log.warn({ err: error }, `could not ${what}`))
   await using revert = new Revert()
   revert.add('undo what was begun', () => held[Symbol.asyncDispose]())
-  checkAnswers(options.checkAnswers === true)
   const version = options.version ?? ownVersion()
   const routes = allRoutes()
   const observe = new Metrics(options.engine, version)
@@ -64,6 +62,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     version,
     heartbeatMs: options.heartbeatMs ?? limits.eventHeartbeatMs,
     idempotency: new Idempotency(options.idempotency),
+    checkAnswers: options.checkAnswers === true,
     openApi: () => (document ??= openApiDocument(routes, version)),
     metrics: () => observe.text(),
   }

@@ -13,7 +13,6 @@ export class EventStream extends Readable {
     super({ highWaterMark: limits.eventBacklogBytes, read() {} })
     this.#onClose = onClose
     this.#heartbeat = setInterval(() => this.#write(': still here\n\n'), heartbeatMs)
-    // The headers go out with the first bytes, and a client waits for them.
     this.#write(': hello\n\n')
   }
 

@@ -110,7 +110,7 @@ export const execRoutes: Route[] = [
       'dealt with; keep input until it is acknowledged; when the connection breaks, attach with your offsets.',
     params: vmParams,
     messages,
-    errors: [...linkErrors, 'GUEST_REFUSED'],
+    errors: [...linkErrors, 'GUEST_REFUSED', 'NO_CAPACITY'],
     connect: ({ engine, params, log }, socket) => {
       new ExecConnection({ socket, log, start: (request) => engine.startExec(params.vm, request) })
     },
@@ -128,7 +128,7 @@ export const execRoutes: Route[] = [
       stderr: offset.describe('Bytes of stderr that you have.'),
     }),
     messages,
-    errors: [...linkErrors, 'NOT_FOUND'],
+    errors: [...linkErrors, 'NOT_FOUND', 'NO_CAPACITY'],
     connect: ({ engine, params, query, log }, socket) => {
       const attach = { stdoutOffset: query.stdout, stderrOffset: query.stderr }
       new ExecConnection({

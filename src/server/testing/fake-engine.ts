@@ -259,7 +259,8 @@ export class FakeEngine implements Engine {
     const bus = this.bus
     async function* read() {
       const lines = ['one\n', 'two\n', 'three\n']
-      for (const line of tailLines === undefined ? lines : lines.slice(-tailLines)) yield Buffer.from(line)
+      for (const line of lines.slice(tailLines === undefined ? 0 : Math.max(0, lines.length - tailLines)))
+        yield Buffer.from(line)
       while (follow && !signal.aborted) {
         const line = await new Promise<string | undefined>((resolve) => {
           bus.once('console', resolve)

@@ -38,7 +38,7 @@ export class FakeProcess {
       attached: true,
       pty: request.pty !== undefined,
       startedAt: new Date(0).toISOString(),
-      offsets: { stdin: 0, stdout: 0, stderr: 0, stdoutKept: 0, stderrKept: 0 },
+      offsets: { stdin: 0, stdout: 0, stderr: 0 },
     }
     const [program = '', first = '', second = 'stdout'] =
       typeof request.command === 'string' ? request.command.split(' ') : argv
@@ -60,8 +60,6 @@ export class FakeProcess {
         stdin: this.stdinOffset,
         stdout: this.from.stdout + stdout.length,
         stderr: this.from.stderr + stderr.length,
-        stdoutKept: this.from.stdout,
-        stderrKept: this.from.stderr,
       },
     }
   }

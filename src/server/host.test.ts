@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { DoctorReport, HostInfo, Version } from '../api/host.ts'
+import type { VmStats } from '../api/stats.ts'
+import type { Tree } from '../api/tree.ts'
+import { Harness } from './testing/harness.ts'
+
+test('metrics say what the engine says, in seconds and bytes', async () => {
+  await using harness = await Harness.start()
+  await harness.call('POST', '/v1/vms', { body: { image: 'micro', name: 'web' } })
+  harness.engine.measure({ kind: 'fork-stage', stage: 'load', ms: 3 })
+  harness.engine.measure({ kind: 'source-pause', ms: 11 })
+  const { bytes, headers } = await harness.call('GET', '/metrics')
+  assert.match(headers['content-type'] ?? '', /^text\/plain/)
+  for (const line of [
+    'vms{state="running"} 1',
+    'vms{state="paused"} 0',
+    'fork_duration_seconds_sum{stage="load"} 0.003',
+    'source_pause_seconds_count 1',
+    `vm_private_bytes ${4 * 1024 * 1024}`,
+    'orphans_reaped_total{kind="process"} 2',
+    'disk_chain_depth 2',
+    'http_request_duration_seconds_count{operation="createVm",status="201"} 1',
+  ])
+    assert.ok(bytes.toString().includes(`${line}\n`), line)
+  const again = await harness.call('GET', '/metrics')
+  assert.ok(again.bytes.toString().includes('orphans_reaped_total{kind="process"} 2\n'), 'a counter is not doubled')
+})
+
+test('host, doctor, tree, stats and version', async () => {
+  await using harness = await Harness.start()
+  await harness.call('POST', '/v1/vms', { body: { image: 'micro', name: 'web' } })
+  assert.equal((await harness.call('GET', '/v1/host')).json<HostInfo>().cpus, 2)
+  assert.equal((await harness.call('GET', '/v1/host/doctor')).json<DoctorReport>().usable, true)
+  assert.equal((await harness.call('GET', '/v1/tree')).json<Tree>().nodes.length, 1)
+  assert.equal((await harness.call('GET', '/v1/vms/web/stats')).json<VmStats>().disk.chainDepth, 2)
+  assert.match((await harness.call('GET', '/version')).json<Version>().version, /^\d+\.\d+\.\d+/)
+})
+
+test('ports are published, listed and taken back', async () => {
+  await using harness = await Harness.start()
+  await harness.call('POST', '/v1/vms', { body: { image: 'micro', name: 'web' } })
+  const published = await harness.call('POST', '/v1/vms/web/ports', { body: { guestPort: 80 } })
+  assert.deepEqual(published.json(), { guestPort: 80, hostPort: 40_000, hostAddress: '127.0.0.1' })
+  assert.deepEqual((await harness.call('GET', '/v1/vms/web/ports')).json(), { items: [published.json()] })
+  assert.equal((await harness.call('DELETE', '/v1/vms/web/ports/80')).status, 204)
+  assert.equal((await harness.call('DELETE', '/v1/vms/web/ports/80')).problem().code, 'NOT_FOUND')
+  assert.match((await harness.call('DELETE', '/v1/vms/web/ports/x')).problem().detail, /path\.guestPort/)
+})
