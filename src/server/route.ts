@@ -35,6 +35,8 @@ export interface StreamAnswer {
   readonly contentType: string
   readonly headers?: Record<string, string>
   readonly status?: number
+  /** send the headers at once: a client that follows something quiet learns that it does */
+  readonly live?: boolean
   /** a string or a stream; the stream is destroyed when the client goes */
   readonly payload: string | import('node:stream').Readable
 }

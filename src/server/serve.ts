@@ -39,8 +39,7 @@ export async function serve(route: Route, serving: Serving, request: FastifyRequ
       const answer = await route.handle(call)
       reply.code(answer.status ?? 200).headers({ 'content-type': answer.contentType, ...answer.headers })
       reply.send(answer.payload)
-      // A client that follows something quiet must learn that it is followed before there is anything to say.
-      if (reply.raw.headersSent) reply.raw.flushHeaders()
+      if (answer.live) reply.raw.flushHeaders()
       return reply
     }
     case 'socket':

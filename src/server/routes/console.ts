@@ -29,6 +29,7 @@ export const consoleRoutes: Route[] = [
         contentType: 'text/plain; charset=utf-8',
         headers: { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' },
         payload,
+        live: query.follow,
       }
     },
   }),
