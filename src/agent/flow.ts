@@ -1,4 +1,5 @@
 import { assert } from '../shared/assert.ts'
+import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import { badFrame } from './wire/frame.ts'
 
@@ -40,10 +41,16 @@ export class Receiver {
   /**
    * Everything before `offset` has been passed on. Going back is ignored.
    *
+   * @throws RametError `INVALID_ARGUMENT` for more than has been received
    * @returns the count to send in an `ack` frame, or undefined when it can wait
    */
   ack(offset: number): number | undefined {
-    assert(offset <= this.#received, `acknowledged ${offset} of ${this.#received} bytes received`)
+    // The number may come from a client of the API.
+    if (!Number.isSafeInteger(offset) || offset > this.#received) {
+      throw new RametError('INVALID_ARGUMENT', {
+        message: `${offset} bytes were acknowledged, ${this.#received} have been sent`,
+      })
+    }
     this.#acked = Math.max(this.#acked, offset)
     const due = this.#acked - this.#ackSent
     if (due === 0 || (due < ackStepBytes && !(this.#ended && this.#acked === this.#received))) return undefined

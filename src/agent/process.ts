@@ -51,6 +51,7 @@ export class AgentProcess {
   readonly exit: Promise<ExitStatus>
   readonly #session: AgentSession
   readonly #stream: LinkStream
+  #stdinWork: Promise<void> = Promise.resolve()
 
   private constructor(session: AgentSession, stream: LinkStream, answer: Fields, exit: Promise<ExitStatus>) {
     this.#session = session
@@ -114,7 +115,11 @@ export class AgentProcess {
     return this.#stream.queue
   }
 
-  /** Everything before `offset` has arrived for good. Without it the guest sends 256 KiB and then waits. */
+  /**
+   * Everything before `offset` has arrived for good. Without it the guest sends 256 KiB and then waits.
+   *
+   * @throws RametError `INVALID_ARGUMENT` for more than has been received
+   */
   ack(channel: 1 | 2, offset: number): void {
     this.#stream.ack(channel, offset)
   }
@@ -129,12 +134,27 @@ export class AgentProcess {
   }
 
   /**
-   * Sends stdin, and resolves when the last of it is on its way. One call at a time.
+   * Sends stdin, after what was given before, and resolves when the last of it is on its way.
    *
    * @param offset where the bytes begin in stdin; what was sent before is left out. Default: the end so far.
    * @throws RametError `INVALID_ARGUMENT` when bytes are missing before `offset`; what ended the stream
    */
-  async writeStdin(bytes: Uint8Array, offset = this.stdinSent, signal?: AbortSignal): Promise<void> {
+  writeStdin(bytes: Uint8Array, offset?: number, signal?: AbortSignal): Promise<void> {
+    return this.#inTurn(() => this.#writeStdin(bytes, offset ?? this.stdinSent, signal))
+  }
+
+  /** Ends stdin, after what was given before. */
+  endStdin(): void {
+    void this.#inTurn(() => this.#stream.sendEof())
+  }
+
+  #inTurn(step: () => void | Promise<void>): Promise<void> {
+    const turn = this.#stdinWork.then(step)
+    this.#stdinWork = turn.catch(() => {})
+    return turn
+  }
+
+  async #writeStdin(bytes: Uint8Array, offset: number, signal: AbortSignal | undefined): Promise<void> {
     const repeated = this.stdinSent - offset
     if (repeated < 0) {
       throw new RametError('INVALID_ARGUMENT', {
@@ -143,10 +163,6 @@ export class AgentProcess {
       })
     }
     await this.#stream.send(bytes.subarray(repeated), signal)
-  }
-
-  endStdin(): void {
-    this.#stream.sendEof()
   }
 
   signal(signal: number | string, options?: WaitOptions & { wholeGroup?: boolean }): Promise<void> {

@@ -42,10 +42,10 @@ export async function runCommand(session: AgentSession, options: CommandOptions)
   try {
     if (input !== undefined) {
       // A command may end without reading its input; its exit status is then the answer.
-      process.writeStdin(input).then(
-        () => process.endStdin(),
-        () => {},
-      )
+      process
+        .writeStdin(input)
+        .then(() => process.endStdin())
+        .catch(() => {})
     }
     const result = await collect(process, outputBytes)
     forgetProcess(session, process.processId).catch(() => {})

@@ -1,9 +1,8 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { watch } from 'node:fs'
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { AgentUnderTest } from './suite/context.ts'
@@ -29,15 +28,20 @@ export class BuiltAgent implements AsyncDisposable {
   /** Starts it as a test on this host: on a socket, with its own files below `directory`, changing nothing. */
   async start(directory: string): Promise<AgentUnderTest> {
     const path = join(directory, 'agent.sock')
-    const listening = appearance(path)
     const root = join(directory, 'root')
     for (const part of ['etc', 'run/ramet']) await mkdir(join(root, part), { recursive: true })
-    const child = spawn(this.#program, ['--socket', path, '--root', root, '--dry'], {
-      stdio: ['ignore', 'ignore', 'ignore'],
-    })
+    const args = ['--socket', path, '--root', root, '--dry']
+    const child = spawn(this.#program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
     const ended = once(child, 'exit')
+    const ready = new Promise<void>((resolve) => {
+      let log = ''
+      child.stderr.on('data', (chunk: Buffer) => {
+        log = (log + chunk.toString()).slice(-1000)
+        if (log.includes('ready')) resolve()
+      })
+    })
     await Promise.race([
-      listening,
+      ready,
       ended.then(([code]) => {
         throw new Error(`the agent ended with ${code}`)
       }),
@@ -55,22 +59,5 @@ export class BuiltAgent implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await rm(this.#directory, { recursive: true, force: true })
-  }
-}
-
-/** Resolves when a file of that name is made. */
-async function appearance(path: string): Promise<void> {
-  const directory = join(path, '..')
-  const watcher = watch(directory)
-  try {
-    await new Promise<void>((resolve, reject) => {
-      watcher.on('change', (_kind, name) => {
-        if (name === basename(path)) resolve()
-      })
-      watcher.on('error', reject)
-      readdir(directory).then((names) => names.includes(basename(path)) && resolve(), reject)
-    })
-  } finally {
-    watcher.close()
   }
 }
