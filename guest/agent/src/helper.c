@@ -16,6 +16,8 @@
 
 #define HELPER_LIMIT 16
 
+typedef void helper_after(const struct request *rq);
+
 struct helper {
   pid_t pid;
   struct source source;
@@ -65,7 +67,7 @@ static void on_answer(struct source *s, uint32_t events) {
   helper_done(h);
 }
 
-static void in_helper(const struct request *rq, helper_fn *work, uint8_t *answer, int fd) {
+static void in_helper(const struct request *rq, helper_fn *work, helper_after *after, uint8_t *answer, int fd) {
   struct buf b = {.at = answer, .cap = FRAME_PAYLOAD_MAX};
   work(rq, &b);
   if (b.full) {
@@ -73,10 +75,12 @@ static void in_helper(const struct request *rq, helper_fn *work, uint8_t *answer
     put_result(&b, EMSGSIZE, "the answer does not fit into a frame");
   }
   write_all(fd, b.at, b.len);
+  close(fd);
+  if (after) after(rq);
   _exit(0);
 }
 
-static int start(const struct request *rq, helper_fn *work) {
+static int start(const struct request *rq, helper_fn *work, helper_after *after, pid_t *pid) {
   int ends[2];
   if (count >= HELPER_LIMIT) return EAGAIN;
   struct helper *h = calloc(1, sizeof *h);
@@ -91,23 +95,24 @@ static int start(const struct request *rq, helper_fn *work) {
   fcntl(ends[0], F_SETFL, O_NONBLOCK);
   h->reply = rq->reply;
   h->pid = fork_into(-1);
-  if (h->pid == 0) in_helper(rq, work, h->answer, ends[1]);
+  if (h->pid == 0) in_helper(rq, work, after, h->answer, ends[1]);
+  *pid = h->pid;
   close(ends[1]);
   h->next = helpers;
   helpers = h;
   count++;
-  int error = h->pid < 0 ? -h->pid : -source_add(&h->source, ends[0], EPOLLIN, on_answer);
-  if (h->source.ready == NULL) {
-    h->source.fd = -1;
-    close(ends[0]);
-  }
+  int error = -source_add(&h->source, ends[0], EPOLLIN, on_answer);
+  if (h->pid < 0) error = -h->pid;
   if (error) helper_done(h);
   return error;
 }
 
-void helper_run(const struct request *rq, helper_fn *work) {
-  int error = start(rq, work);
-  if (error) reply_error(rq->reply, error, "no helper process can be started");
+pid_t helper_run(const struct request *rq, helper_fn *work, helper_after *after) {
+  pid_t pid = 0;
+  int error = start(rq, work, after, &pid);
+  if (!error) return pid;
+  reply_error(rq->reply, error, "no helper process can be started");
+  return 0;
 }
 
 bool helper_reaped(pid_t pid) {

@@ -8,6 +8,7 @@
 #include "agent.h"
 #include "clock.h"
 #include "entropy.h"
+#include "fs-freeze.h"
 #include "identity-files.h"
 #include "nic.h"
 #include "ops.h"
@@ -161,6 +162,7 @@ static void answer(const struct request *rq, const char *hostname, const char *m
 
 /* The order puts what the workload could misuse first, and the clock last, so that the answer's time is fresh. */
 void op_identity_apply(const struct request *rq) {
+  fs_freeze_end(); /* names are about to be written */
   const char *message = "the identity is malformed";
   char hostname[80] = "", machine_id[40] = "";
   uint8_t proof[PROOF_BYTES];

@@ -11,6 +11,7 @@
 
 #include "agent.h"
 #include "freeze.h"
+#include "fs-freeze.h"
 #include "link.h"
 #include "log.h"
 #include "loop.h"
@@ -74,6 +75,7 @@ void power_begin(bool reboot) {
   under_way = true;
   to_reboot = reboot;
   link_flush(FLUSH_MS);
+  fs_freeze_end();
   freeze_end(); /* what is frozen can do nothing on TERM */
   if (agent.dry) {
     under_way = false;
