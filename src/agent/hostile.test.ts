@@ -207,6 +207,22 @@ test('too many requests at once are refused here', async () => {
   )
 })
 
+test('a guest that does not read loses its connection before it fills our memory', async () => {
+  await against(
+    (_frame, peer) => peer.socket.pause(),
+    async (session) => {
+      const path = 'x'.repeat(60_000)
+      let error: unknown
+      for (let count = 0; session.open; count += 1) {
+        assert(count * path.length < 2 * limits.linkQueueBytes, 'the queue has no end')
+        error = await session.request('file.stat', { path }, { timeoutMs: 0 }).catch((reason) => reason)
+      }
+      assert(isRametError(error))
+      assert.equal((await session.closed).code, 'AGENT_LINK_LOST')
+    },
+  )
+})
+
 test('a link lost at every byte of an answer rejects what waits', async () => {
   const answer = encodePeerFrame({
     type: frameType.response,
