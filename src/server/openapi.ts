@@ -141,12 +141,10 @@ function failures(route: Route): Json {
     const { httpStatus } = errorTable[code]
     byStatus.set(httpStatus, [...(byStatus.get(httpStatus) ?? []), code])
   }
-  const responses: Json = {}
+  const content = { [problemMediaType]: { schema: refTo(Problem) } }
+  const responses: Json = { default: { description: 'Any other problem.', content } }
   for (const [status, codes] of byStatus)
-    responses[status] = {
-      description: codes.map((code) => `\`${code}\``).join(', '),
-      content: { [problemMediaType]: { schema: refTo(Problem) } },
-    }
+    responses[status] = { description: codes.map((code) => `\`${code}\``).join(', '), content }
   return responses
 }
 

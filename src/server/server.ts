@@ -1,9 +1,11 @@
 /** The HTTP face of an engine: everything under it is in the types of the API. */
 import type { AddressInfo } from 'node:net'
 import type { Engine, IdempotencyStore } from '../engine/contract.ts'
+import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import type { Log } from '../shared/log.ts'
 import { Revert } from '../shared/revert.ts'
+import { rametVersion } from '../shared/version.ts'
 import type { HttpAccess } from './access.ts'
 import { makeApp } from './app.ts'
 import { Idempotency } from './idempotency.ts'
@@ -12,7 +14,6 @@ import { openApiDocument } from './openapi.ts'
 import { allRoutes } from './routes.ts'
 import type { Serving } from './serve.ts'
 import { placeSocket } from './unix-socket.ts'
-import { version as ownVersion } from './version.ts'
 
 export interface HttpOptions extends HttpAccess {
   /** address to listen on; loopback */
@@ -46,12 +47,15 @@ export interface RunningServer {
   close(): Promise<void>
 }
 
-/** @throws RametError `IN_USE` when a daemon listens there already, and the errno of `listen` */
+/**
+ * @throws RametError `IN_USE` when a daemon listens there already, `INVALID_ARGUMENT` for an address that is
+ *   not loopback, and the errno of `listen`
+ */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const held = new Revert((what, error) => options.log.warn({ err: error }, `could not ${what}`))
   await using revert = new Revert()
   revert.add('undo what was begun', () => held[Symbol.asyncDispose]())
-  const version = options.version ?? ownVersion()
+  const version = options.version ?? rametVersion
   const routes = allRoutes()
   const observe = new Metrics(options.engine, version)
   held.add('stop the metrics', () => observe.close())
@@ -78,6 +82,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   let address: AddressInfo | undefined
   if (options.http !== undefined) {
     const { host, port, ...access } = options.http
+    checkLoopback(host)
     const loopback = await makeApp({ ...common, http: access })
     held.add('close the HTTP port', () => loopback.close())
     await loopback.listen({ host, port })
@@ -90,4 +95,13 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     ...(address === undefined ? {} : { address }),
     close: () => (closing ??= held[Symbol.asyncDispose]()),
   }
+}
+
+/** The token and everything else goes in the clear, so that it must not leave the host. */
+function checkLoopback(host: string): void {
+  if (host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)) return
+  throw new RametError('INVALID_ARGUMENT', {
+    message: `${host} is not a loopback address`,
+    remediation: 'Listen on 127.0.0.1, and let a proxy that speaks TLS stand before it.',
+  })
 }

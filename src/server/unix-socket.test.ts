@@ -5,6 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { isRametError } from '../shared/errors.ts'
+import { silentLog } from '../shared/log.ts'
+import { memoryIdempotencyStore } from './idempotency.ts'
+import { startServer } from './server.ts'
+import { FakeEngine } from './testing/fake-engine.ts'
 import { Harness } from './testing/harness.ts'
 import { readOrMakeToken } from './token.ts'
 import { placeSocket } from './unix-socket.ts'
@@ -54,6 +58,21 @@ test('a path that is too long for a socket is refused in words', () =>
     const long = join(folder, 'x'.repeat(100))
     await assert.rejects(
       placeSocket({ path: long }, () => Promise.resolve()),
+      (error) => isRametError(error, 'INVALID_ARGUMENT'),
+    )
+    assert.deepEqual(await readdir(folder), [])
+  }))
+
+test('HTTP is served on loopback only, and what was begun is undone', () =>
+  inFolder(async (folder) => {
+    await assert.rejects(
+      startServer({
+        engine: new FakeEngine(),
+        socketPath: join(folder, 'api.sock'),
+        http: { host: '0.0.0.0', port: 0, token: 'x' },
+        log: silentLog,
+        idempotency: memoryIdempotencyStore(),
+      }),
       (error) => isRametError(error, 'INVALID_ARGUMENT'),
     )
     assert.deepEqual(await readdir(folder), [])
