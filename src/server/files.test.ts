@@ -104,6 +104,13 @@ test('an upload that breaks off does not become a file', async () => {
   assert.equal((await harness.call('GET', `${files}?path=/half`)).problem().code, 'NOT_FOUND')
 })
 
+test('a download that breaks in the middle is cut off, and the daemon goes on', async () => {
+  await using harness = await withVm()
+  harness.engine.files.set('/breaks', Buffer.alloc(limits.requestBodyBytes))
+  await assert.rejects(harness.call('GET', `${files}?path=/breaks`), /aborted|reset|hang up/)
+  assert.equal((await harness.call('GET', '/healthz')).status, 200)
+})
+
 test('a watch ends when its client goes', async () => {
   await using harness = await withVm()
   const response = await harness.open('GET', `${files}/watch?path=/srv&recursive`)

@@ -436,7 +436,11 @@ export class FakeEngine implements Engine {
     const end = range.lengthBytes === undefined ? undefined : range.offset + range.lengthBytes
     const bytes = this.#file(path).subarray(range.offset, end)
     async function* body() {
-      for (let at = 0; at < bytes.length; at += 4096) yield bytes.subarray(at, at + 4096)
+      for (let at = 0; at < bytes.length; at += 4096) {
+        if (path.startsWith('/breaks') && at > bytes.length / 2)
+          throw new RametError('AGENT_LINK_LOST', { message: 'the link to the guest was lost' })
+        yield bytes.subarray(at, at + 4096)
+      }
     }
     return { entry: fileEntry(path, bytes.length), lengthBytes: bytes.length, body: body() } satisfies FileRead
   }
