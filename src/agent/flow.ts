@@ -26,6 +26,7 @@ export class Receiver {
 
   /** @throws RametError `AGENT_PROTOCOL` for a gap, a repeat, data beyond the window or after the end */
   data(offset: number, size: number): void {
+    if (size === 0) throw badFrame('data without a byte')
     if (this.#ended) throw badFrame('data after the end of its channel')
     if (offset !== this.#received) throw badFrame(`data at offset ${offset} instead of ${this.#received}`)
     if (offset + size > this.#ackSent + limits.streamWindowBytes) throw badFrame('data beyond the window')
@@ -103,9 +104,14 @@ export class Sender {
     return this.#sent
   }
 
-  /** @throws RametError `AGENT_PROTOCOL` when the guest acknowledges what was never sent; going back is ignored */
-  ack(count: number): void {
+  /**
+   * @returns whether it acknowledges anything new
+   * @throws RametError `AGENT_PROTOCOL` when the guest acknowledges what was never sent
+   */
+  ack(count: number): boolean {
     if (count > this.#sent) throw badFrame(`an acknowledgement of ${count} bytes`)
-    this.#acked = Math.max(this.#acked, count)
+    const advances = count > this.#acked
+    if (advances) this.#acked = count
+    return advances
   }
 }

@@ -44,6 +44,7 @@ const lies: Record<string, (peer: PeerConnection, stream: number) => void> = {
   'more than the window': (peer, stream) => {
     for (let at = 0; at <= limits.streamWindowBytes; at += 65_536) peer.write(data(stream, at, Buffer.alloc(65_536)))
   },
+  'data without a byte': (peer, stream) => peer.write(data(stream, 0, Buffer.alloc(0))),
   'data after the end': (peer, stream) => {
     peer.write({ type: frameType.eof, channel: 1, stream })
     peer.write(data(stream, 0, Buffer.from('x')))
@@ -206,6 +207,26 @@ test('too many requests at once are refused here', async () => {
     },
   )
 })
+
+const floods: Record<string, Buffer> = {
+  'frames for streams that nobody opened': encodePeerFrame(data(77, 0, Buffer.alloc(1000))),
+  'acknowledgements of nothing new': encodePeerFrame({ type: frameType.ack, stream: 1 }),
+}
+
+for (const [name, frame] of Object.entries(floods)) {
+  test(`a flood of ${name} ends the session`, async () => {
+    await against(
+      (request, peer) => {
+        peer.respond(request.stream, { processId: 1 })
+        peer.socket.write(Buffer.concat(Array.from({ length: limits.linkStrayBytes / frame.length + 2 }, () => frame)))
+      },
+      async (session) => {
+        await AgentProcess.start(session, { args: ['x'] })
+        assert.equal((await session.closed).code, 'AGENT_PROTOCOL')
+      },
+    )
+  })
+}
 
 test('a guest that does not read loses its connection before it fills our memory', async () => {
   await against(

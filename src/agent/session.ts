@@ -8,7 +8,7 @@ import { type FrameSink, LinkStream, type StreamShape } from './stream.ts'
 import type { Transport } from './transport.ts'
 import type { Fields } from './wire/field-table.ts'
 import { decodeFields, encodeFields } from './wire/fields.ts'
-import { badFrame, encodeHeader, type Frame, frameType } from './wire/frame.ts'
+import { badFrame, encodeHeader, type Frame, frameType, headerBytes } from './wire/frame.ts'
 
 /** Operations that version 1 lacks. */
 const sinceVersion2: ReadonlySet<string> = new Set(['watch', 'metrics', 'fs.freeze', 'fs.thaw'])
@@ -24,6 +24,7 @@ export class AgentSession implements FrameSink {
   readonly #closed = Promise.withResolvers<RametError>()
   readonly #streams = new Map<number, LinkStream>()
   #nextStream = 1
+  #strayBytesLeft: number = limits.linkStrayBytes
   #error: RametError | undefined
 
   constructor(transport: Transport, welcome: Welcome, clock: Clock) {
@@ -84,6 +85,14 @@ export class AgentSession implements FrameSink {
 
   release(stream: LinkStream): void {
     this.#streams.delete(stream.id)
+    // What was under way when it ended still arrives.
+    this.#strayBytesLeft = Math.min(this.#strayBytesLeft + limits.linkStrayBytes, limits.linkQueueBytes)
+  }
+
+  /** @throws RametError `AGENT_PROTOCOL` when so much has led to nothing that only a guest out of order sends it */
+  stray(frame: Frame): void {
+    this.#strayBytesLeft -= headerBytes + frame.payload.length
+    if (this.#strayBytesLeft < 0) throw badFrame('too many frames that belong to nothing')
   }
 
   /** @throws RametError `AGENT_PROTOCOL` for a frame that no agent of ours would send */
@@ -92,8 +101,9 @@ export class AgentSession implements FrameSink {
     if (frame.type === frameType.bye) throw saidBye(decodeFields(frame.payload))
     if (frame.type === frameType.welcome) throw badFrame('a second welcome')
     if (frame.type === frameType.event && this.version < 2) throw badFrame('an event in a session of version 1')
-    // A stream that is over, or never was: late frames are normal after a reset, and harmless.
-    this.#streams.get(frame.stream)?.take(frame)
+    const stream = this.#streams.get(frame.stream)
+    if (stream === undefined) this.stray(frame)
+    else stream.take(frame)
   }
 
   /** Ends the session on this side; all that waits is rejected with `error`. */

@@ -13,6 +13,8 @@ import { splitAtGuard, viewOf } from './wire/marker.ts'
 export interface FrameSink {
   send(frame: Frame): void
   whenWritable(): Promise<void>
+  /** a frame that leads to nothing: tolerated so often */
+  stray(frame: Frame): void
   /** the stream is over; frames for it are ignored from now on */
   release(stream: LinkStream): void
 }
@@ -168,7 +170,8 @@ export class LinkStream {
         this.#takeReset(decodeFields(frame.payload))
         break
       case frameType.event:
-        this.#shape.onEvent?.(decodeFields(frame.payload), this)
+        if (this.#shape.onEvent === undefined) this.#sink.stray(frame)
+        else this.#shape.onEvent(decodeFields(frame.payload), this)
         break
       default:
         this.#takeChannelFrame(frame)
@@ -176,21 +179,25 @@ export class LinkStream {
   }
 
   #takeChannelFrame(frame: Frame): void {
+    let useful = true
     try {
-      if (frame.type === frameType.ack) this.#takeAck(frame)
+      if (frame.type === frameType.ack) useful = this.#takeAck(frame)
       else this.#takeOutput(frame)
     } catch (error) {
       if (!(error instanceof RametError)) throw error
       this.reset(error)
     }
+    if (!useful) this.#sink.stray(frame)
   }
 
-  #takeAck(frame: Frame): void {
+  /** Returns whether it acknowledges anything new. */
+  #takeAck(frame: Frame): boolean {
     if (frame.channel !== 0 || this.#sender === undefined) throw badFrame('an acknowledgement of nothing')
-    this.#sender.ack(frame.offset)
+    if (!this.#sender.ack(frame.offset)) return false
     this.#windowOpened.resolve()
     this.#windowOpened = Promise.withResolvers()
     this.#shape.onAck?.(frame.offset)
+    return true
   }
 
   #takeOutput(frame: Frame): void {
@@ -200,7 +207,7 @@ export class LinkStream {
     if (channel === 0 || receiver === undefined) throw badFrame(`data in channel ${channel} of ${this.operation}`)
     if (frame.type === frameType.data) {
       receiver.data(offset, frame.payload.length)
-      if (frame.payload.length > 0) this.queue.push({ kind: 'data', channel, offset, bytes: frame.payload })
+      this.queue.push({ kind: 'data', channel, offset, bytes: frame.payload })
       return
     }
     receiver.eof(offset)

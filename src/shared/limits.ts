@@ -73,6 +73,7 @@ export const limits = {
   streamOffsetBytes: 2 ** 40,
   fieldRecordDepth: 4,
   linkStreamCount: 256,
+  linkStrayBytes: 1 * MiB,
   linkQueueBytes: 16 * MiB,
   linkHighWaterBytes: 256 * KiB,
   tunnelConnectionCount: 128,
