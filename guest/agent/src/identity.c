@@ -155,7 +155,6 @@ static void answer(const struct request *rq, const char *hostname, const char *m
   if (proof) put_bytes_field(b, F_PROOF, proof, PROOF_BYTES);
   while (field_next(&walk, &f))
     if (f.key == F_NIC) nic_put(b, (struct fields){f.at, f.len});
-  for (char **env = now.env; env && *env; env++) put_text_field(b, F_ENV, *env);
   put_u64_field(b, F_TIME_NS, clock_now());
   reply_end(rq->reply, b);
 }

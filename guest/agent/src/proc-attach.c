@@ -66,12 +66,11 @@ static enum produced attach_produce(struct stream *s) {
   /* Errors are short and urgent: they go first. */
   if (produce_channel(a, 1) || produce_channel(a, 0)) return PRODUCED_FRAME;
   if (!a->eof_sent[0] || !a->eof_sent[1] || a->proc->state != PROC_EXITED) return PRODUCED_NOTHING;
-  if (session_version() >= 2) {
-    struct buf *b = frame_begin(FRAME_EVENT, 0, s->id, 0);
-    put_text_field(b, F_OP, "exit");
-    put_exit_fields(b, a->proc);
-    if (b) frame_end();
-  }
+  if (session_version() < 2) return PRODUCED_NOTHING; /* the host learns it by proc.wait, and ends the stream */
+  struct buf *b = frame_begin(FRAME_EVENT, 0, s->id, 0);
+  put_text_field(b, F_OP, "exit");
+  put_exit_fields(b, a->proc);
+  if (b) frame_end();
   stream_end(s);
   return PRODUCED_END;
 }
@@ -116,6 +115,7 @@ static void answer(struct proc *p, struct attach *a, struct reply to) {
   put_u64_field(b, F_PID, (uint64_t)p->pid);
   put_text_field(b, F_STATE, p->state == PROC_EXITED ? "exited" : "running");
   put_u64_field(b, F_STDIN_OFFSET, p->in_ring.tail);
+  put_u64_field(b, F_OFFSET, p->in_ring.head);
   put_u64_field(b, F_STDOUT_OFFSET, a->sent[0]);
   put_u64_field(b, F_STDERR_OFFSET, a->sent[1]);
   if (p->state == PROC_EXITED) put_exit_fields(b, p);

@@ -19,7 +19,7 @@ struct proc *proc_new(void) {
   p->id = ++last_id;
   p->in.fd = -1;
   p->exec_result.fd = -1;
-  ring_init(&p->in_ring, WINDOW_BYTES * 2);
+  ring_init(&p->in_ring, WINDOW_BYTES);
   for (int i = 0; i < 2; i++) {
     p->out[i].proc = p;
     p->out[i].source.fd = -1;
