@@ -1,7 +1,9 @@
 import { Command as Commander, CommanderError, Option } from 'commander'
 import type { ArgumentSpec, Command, OptionSpec } from './command.ts'
 import type { GlobalValues } from './context.ts'
+import { namesOf } from './flags.ts'
 import { globalOptions } from './options/global.ts'
+import { markPassThrough } from './pass-through.ts'
 import { UsageError } from './show-error.ts'
 
 export type Parsed =
@@ -16,7 +18,6 @@ export function buildCommander(name: string, summary: string, command: Command):
     .configureOutput({ writeOut: () => {}, writeErr: () => {} })
     .allowExcessArguments(false)
     .showSuggestionAfterError(true)
-  if (command.passThrough) program.passThroughOptions()
   for (const [key, spec] of Object.entries(command.arguments))
     program.argument(argumentText(key, spec), spec.description)
   for (const spec of Object.values(command.options)) program.addOption(buildOption(spec))
@@ -36,8 +37,6 @@ function globalsFor(command: Command): Record<string, OptionSpec<unknown>> {
     ),
   )
 }
-
-export const namesOf = (flags: string): string[] => flags.match(/(^|(?<=[ ,]))--?[A-Za-z-]+/g) ?? []
 
 function argumentText(key: string, spec: ArgumentSpec<unknown>): string {
   const name = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
@@ -62,7 +61,9 @@ export function parseCommand(name: string, summary: string, command: Command, ar
   let help = ''
   program.configureOutput({ writeOut: (text) => (help += text) })
   try {
-    program.parse([...argv], { from: 'user' })
+    const specs = [...Object.values(command.options), ...Object.values(globalsFor(command))]
+    const words = command.passThrough ? markPassThrough(argv, command, specs) : [...argv]
+    program.parse(words, { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     if (error.code === 'commander.helpDisplayed') return { help: help.trimEnd() }

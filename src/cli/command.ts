@@ -42,7 +42,7 @@ interface Definition<A extends Record<string, ArgumentSpec<unknown>>, O extends 
   /** in order */
   readonly arguments: A
   readonly options: O
-  /** all that follows the first argument is the command of somebody else: its options are not ours */
+  /** the words of the last argument are the command of somebody else: its options are not ours */
   readonly passThrough?: true
   /** `--timeout` has a meaning of its own here, else it bounds the whole command */
   readonly ownTimeout?: true

@@ -40,6 +40,11 @@ export class Interrupts {
     }
   }
 
+  /** whether a command has taken the signals for itself */
+  get taken(): boolean {
+    return this.#handlers.length > 0
+  }
+
   receive(signal: 'SIGINT' | 'SIGTERM'): void {
     const handler = this.#handlers.at(-1)
     if (handler !== undefined) {

@@ -8,7 +8,7 @@ import { showOne } from '../output.ts'
 
 export default defineCommand({
   description:
-    'Boots a vm from an image and waits until its agent answers. With a command it runs that in the vm and passes on its exit code; the vm goes on running afterwards unless --rm is given. Without one it prints the name of the vm. Options stand before the image; what follows it is the command.',
+    'Boots a vm from an image and waits until its agent answers. With a command it runs that in the vm and passes on its exit code; the vm goes on running afterwards unless --rm is given. Without one it prints the name of the vm. Once the command begins, what follows is the command’s.',
   examples: [
     { line: 'ramet run micro --name first', does: 'Boots a small vm called first.' },
     { line: 'ramet run --rm micro uname -a', does: 'Boots one, runs a command in it, and removes it.' },

@@ -1,5 +1,5 @@
-import { namesOf } from '../build.ts'
 import type { ArgumentSpec, Command, Completes, OptionSpec } from '../command.ts'
+import { namesOf } from '../flags.ts'
 import { globalOptions } from '../options/global.ts'
 import { entries, type TableEntry } from '../table.ts'
 
