@@ -1,5 +1,4 @@
 /* file.write: beside the file and renamed at the end, so that nobody ever sees half of it; or appended. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>

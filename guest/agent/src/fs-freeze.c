@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "fs-freeze.h"
 
 #include <errno.h>

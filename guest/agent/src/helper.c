@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "helper.h"
 
 #include <errno.h>

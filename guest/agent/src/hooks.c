@@ -1,5 +1,4 @@
 /* hooks.run: the executables of a directory, in the order of their names, in a helper process and a cgroup of their own. */
-#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

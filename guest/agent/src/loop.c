@@ -88,6 +88,7 @@ static void fire_timers(void) {
 }
 
 void loop_run(bool (*before_sleep)(void)) {
+  stopped = false;
   while (!stopped) {
     bool busy = before_sleep();
     if (stopped) return;

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "nic.h"
 
 #include <dirent.h>

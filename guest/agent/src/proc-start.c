@@ -1,5 +1,4 @@
 /* proc.start: the request, the descriptors, the environment, and the answer when exec has worked or not. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

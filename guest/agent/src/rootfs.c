@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "rootfs.h"
 
 #include <dirent.h>

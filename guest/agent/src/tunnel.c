@@ -1,5 +1,4 @@
 /* tunnel: a TCP connection to a port of the guest. */
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>

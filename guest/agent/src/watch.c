@@ -1,5 +1,4 @@
 /* watch: inotify on a file or directory, or on a whole tree. */
-#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
