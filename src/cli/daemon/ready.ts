@@ -21,6 +21,7 @@ export function askReadiness(socketPath: string, timeoutMs = 2_000): Promise<Rea
 
 /** Resolves at the next change in a directory, or after `mostMs`: changes can be missed, so it is only a hint. */
 export function nextChange(directory: string, mostMs: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.reject(signal.reason)
   return new Promise((resolve, reject) => {
     let watcher: FSWatcher | undefined
     const end = () => {

@@ -6,6 +6,7 @@ import { localError } from '../../client/errors.ts'
 import { socketFileName } from '../../client/settings.ts'
 import { errorTable, exitCodes, RametError } from '../../shared/errors.ts'
 import { askReadiness, nextChange } from './ready.ts'
+import { daemonPid } from './stop.ts'
 
 export interface StartOptions {
   dataDirectory: string
@@ -32,6 +33,7 @@ const logTailLines = 12
  */
 export async function ensureDaemon(options: StartOptions): Promise<void> {
   const { dataDirectory, signal } = options
+  signal.throwIfAborted()
   const socketPath = join(dataDirectory, socketFileName)
   const first = await askReadiness(socketPath)
   if (first === 'ready') return
@@ -40,7 +42,9 @@ export async function ensureDaemon(options: StartOptions): Promise<void> {
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(options.timeoutMs ?? startTimeoutMs)])
   try {
     for (;;) {
+      // Watched from before the question on, so that what happens in between is not missed.
       const change = nextChange(dataDirectory, lookAgainMs, deadline)
+      change.catch(() => {})
       const state = await askReadiness(socketPath)
       if (state === 'ready') break
       await Promise.race([change, child?.ended ?? change])
@@ -51,7 +55,8 @@ export async function ensureDaemon(options: StartOptions): Promise<void> {
     if (deadline.aborted) throw tooSlow(dataDirectory)
     throw error
   }
-  if (child !== undefined && child.exit === undefined) options.onStarted?.(child.pid, child.logPath)
+  // Of two that were started at once, the one that lost may not have ended yet.
+  if (child !== undefined && daemonPid(dataDirectory) === child.pid) options.onStarted?.(child.pid, child.logPath)
 }
 
 interface Started {
