@@ -1,0 +1,99 @@
+/** Measurements of what docs/spec.md promises: `ramet bench fork`. */
+
+import { constants } from 'node:os'
+import process from 'node:process'
+import { parseArgs } from 'node:util'
+import { exitCodes } from '../src/shared/errors.ts'
+import { benchFork } from './fork-bench.ts'
+import { showReport } from './report.ts'
+
+const usage = `Usage: ramet bench fork [options]
+
+Measures, in turn and in one run: the least that stock QEMU needs (the floor), a fork by Ramet, a cold boot.
+It uses a daemon of its own on a directory of its own, and leaves nothing but images in the cache.
+
+  --image micro|debian   image to measure with (micro)
+  --count N              runs of each kind (20)
+  --children N           also fork N children by one request, each of which must answer (1: do not)
+  --churn N              also fork and remove N times, and count what is left (0: do not)
+  --idle N               children to let be for --idle-seconds, and to weigh then (3)
+  --idle-seconds S       (10)
+  -o, --output table|json
+
+Example: ramet bench fork --image debian --children 50 -o json > fork.json
+`
+
+async function main(args: string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      image: { type: 'string', default: 'micro' },
+      count: { type: 'string', default: '20' },
+      children: { type: 'string', default: '1' },
+      churn: { type: 'string', default: '0' },
+      idle: { type: 'string', default: '3' },
+      'idle-seconds': { type: 'string', default: '10' },
+      output: { type: 'string', short: 'o', default: 'table' },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  })
+  if (values.help) {
+    process.stdout.write(usage)
+    return exitCodes.ok
+  }
+  const { image, output } = values
+  if (positionals.length !== 1 || positionals[0] !== 'fork') throw new UsageError('name what to measure: fork')
+  if (image !== 'micro' && image !== 'debian') throw new UsageError('--image takes micro or debian')
+  if (output !== 'table' && output !== 'json') throw new UsageError('--output takes table or json')
+  const interrupted = new AbortController()
+  let received: 'SIGINT' | 'SIGTERM' | undefined
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(name, () => {
+      received = name
+      interrupted.abort(new Error('interrupted'))
+    })
+  }
+  try {
+    const report = await benchFork({
+      image,
+      count: whole('--count', values.count, 1, 10_000),
+      children: whole('--children', values.children, 1, 1_000),
+      churn: whole('--churn', values.churn, 0, 100_000),
+      idleChildren: whole('--idle', values.idle, 0, 100),
+      idleMs: whole('--idle-seconds', values['idle-seconds'], 0, 3_600) * 1000,
+      signal: interrupted.signal,
+      say: (text) => process.stderr.write(`bench: ${text}\n`),
+    })
+    process.stdout.write(`${output === 'json' ? JSON.stringify(report, null, 2) : showReport(report)}\n`)
+    return exitCodes.ok
+  } catch (error) {
+    if (received === undefined) throw error
+    process.stderr.write('bench: interrupted; nothing is left\n')
+    return 128 + constants.signals[received]
+  }
+}
+
+class UsageError extends Error {}
+
+function whole(option: string, text: string, least: number, most: number): number {
+  const value = Number(text)
+  if (Number.isInteger(value) && value >= least && value <= most) return value
+  throw new UsageError(`${option} takes a whole number from ${least} to ${most}`)
+}
+
+function isUsageError(error: unknown): error is Error {
+  const badOption = error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS')
+  return badOption || error instanceof UsageError
+}
+
+main(process.argv.slice(2)).then(
+  (code) => {
+    process.exitCode = code
+  },
+  (error: unknown) => {
+    if (isUsageError(error)) process.stderr.write(`ramet bench: ${error.message}\n\n${usage}`)
+    else process.stderr.write(`ramet bench: ${error instanceof Error ? error.message : String(error)}\n`)
+    process.exitCode = isUsageError(error) ? exitCodes.usage : exitCodes.error
+  },
+)
