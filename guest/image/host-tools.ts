@@ -11,7 +11,9 @@ const packageOf = {
   'dpkg-deb': 'dpkg',
   depmod: 'kmod',
   make: 'make',
-  'musl-gcc': 'musl-tools',
+  // The agent uses the kernel's own headers, which the compilers only recommend.
+  'musl-gcc': 'musl-tools linux-libc-dev',
+  cc: 'gcc',
   busybox: 'busybox-static',
   mmdebstrap: 'mmdebstrap',
   mke2fs: 'e2fsprogs',
@@ -58,7 +60,7 @@ export async function requireTools(tools: readonly HostTool[], path: string = to
     if ((await findTool(tool, path)) === undefined) missing.push(tool)
   }
   if (missing.length === 0) return
-  const packages = [...new Set(missing.map((tool) => packageOf[tool]))].sort()
+  const packages = [...new Set(missing.flatMap((tool) => packageOf[tool].split(' ')))].sort()
   const command = `apt-get install -y --no-install-recommends ${packages.join(' ')}`
   throw new RametError('HOST_UNFIT', {
     message: `programs for building images are missing: ${missing.join(', ')}`,

@@ -49,7 +49,7 @@ export interface Bench {
 export type RecipeResult = Pick<ImageManifest, 'recipe' | 'init' | 'cmdline' | 'disk'> & { source?: string }
 
 export const commonTools: readonly HostTool[] = [
-  ...(['apt-get', 'apt-cache', 'dpkg-deb', 'depmod', 'xz', 'make', 'musl-gcc', 'setpriv'] as const),
+  ...(['apt-get', 'apt-cache', 'dpkg-deb', 'depmod', 'xz', 'make', 'cc', 'musl-gcc', 'setpriv'] as const),
 ]
 
 /**
