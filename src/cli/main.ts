@@ -1,11 +1,8 @@
 /** Entry of the command line. */
-import { enableCompileCache } from 'node:module'
 import process from 'node:process'
 
-enableCompileCache?.()
-
-const { dispatch } = await import('./dispatch.ts')
-const { Interrupts } = await import('./interrupts.ts')
+import { dispatch } from './dispatch.ts'
+import { Interrupts } from './interrupts.ts'
 
 const interrupts = new Interrupts((code) => process.exit(code))
 process.on('SIGINT', () => interrupts.receive('SIGINT'))
