@@ -50,6 +50,10 @@ async function daemonPid(dataDir: string): Promise<number> {
 }
 
 async function shutDown(ramet: Ramet, dataDir: string, parent: string): Promise<void> {
+  // What an interrupt cancelled is still being undone: it would take vms away under our hands.
+  for (const { id } of await ramet.operations.list({ state: ['pending', 'running'] })) {
+    await ramet.operations.wait(id).catch(() => {})
+  }
   for (const vm of await ramet.vms.list()) await vm.remove({ force: true })
   for (const template of await ramet.templates.list()) await template.remove()
   await stopDaemon(dataDir, { signal: AbortSignal.timeout(60_000) })

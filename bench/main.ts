@@ -69,7 +69,8 @@ async function main(args: string[]): Promise<number> {
     return exitCodes.ok
   } catch (error) {
     if (received === undefined) throw error
-    process.stderr.write('bench: interrupted; nothing is left\n')
+    const clean = error === interrupted.signal.reason
+    process.stderr.write(`bench: interrupted; ${clean ? 'nothing is left' : `then: ${messageOf(error)}`}\n`)
     return 128 + constants.signals[received]
   }
 }
@@ -80,6 +81,10 @@ function whole(option: string, text: string, least: number, most: number): numbe
   const value = Number(text)
   if (Number.isInteger(value) && value >= least && value <= most) return value
   throw new UsageError(`${option} takes a whole number from ${least} to ${most}`)
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 function isUsageError(error: unknown): error is Error {
@@ -93,7 +98,7 @@ main(process.argv.slice(2)).then(
   },
   (error: unknown) => {
     if (isUsageError(error)) process.stderr.write(`ramet bench: ${error.message}\n\n${usage}`)
-    else process.stderr.write(`ramet bench: ${error instanceof Error ? error.message : String(error)}\n`)
+    else process.stderr.write(`ramet bench: ${messageOf(error)}\n`)
     process.exitCode = isUsageError(error) ? exitCodes.usage : exitCodes.error
   },
 )
