@@ -21,7 +21,10 @@ export class BuiltAgent implements AsyncDisposable {
 
   static async build(): Promise<BuiltAgent> {
     const agent = new BuiltAgent(await mkdtemp(join(tmpdir(), 'ramet-agent-build-')))
-    await promisify(execFile)('make', ['-s', '-C', sources, `OUT=${agent.#program}`])
+    await promisify(execFile)('make', ['-s', '-C', sources, `OUT=${agent.#program}`]).catch(async (error) => {
+      await agent[Symbol.asyncDispose]()
+      throw error
+    })
     return agent
   }
 

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { race } from '../../deadline.ts'
 import { AgentLink } from '../../link.ts'
 import type { VersionRange } from '../../opening.ts'
 import type { AgentSession } from '../../session.ts'
@@ -39,7 +40,7 @@ export function agentTest(name: string, start: StartAgent, run: (context: SuiteC
       for (const link of links.splice(0)) link.close()
     }
     stack.defer(closeLinks)
-    await run({
+    const running = run({
       closeLinks,
       test: testContext,
       agentPath: agent.path,
@@ -56,5 +57,7 @@ export function agentTest(name: string, start: StartAgent, run: (context: SuiteC
         return { link, proxy }
       },
     })
+    // A test that takes too long still cleans up behind itself.
+    await race(running, testContext.signal)
   })
 }

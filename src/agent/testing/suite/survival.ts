@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { isRametError } from '../../../shared/errors.ts'
 import { limits } from '../../../shared/limits.ts'
 import { AgentProcess } from '../../process.ts'
@@ -78,10 +80,11 @@ export function survivalSuite(agent: string, start: StartAgent): void {
   agentTest(
     `${agent}: input that waits in the guest outlives the stream it came by`,
     start,
-    async ({ open, closeLinks }) => {
+    async ({ open, closeLinks, directory }) => {
+      const go = join(directory, 'go')
       const first = await open()
-      const args = ['/bin/sh', '-c', 'kill -STOP $$; exec sha256sum']
-      const process = await AgentProcess.start(first, { args })
+      const args = ['/bin/sh', '-c', 'while [ ! -e "$GO" ]; do sleep 0.02; done; exec sha256sum']
+      const process = await AgentProcess.start(first, { args, env: { GO: go } })
       const { processId } = process
       const input = randomBytes(MiB)
       // The pipe is full and the agent holds more: this much can be accepted, though nobody reads.
@@ -94,7 +97,7 @@ export function survivalSuite(agent: string, start: StartAgent): void {
       assert.equal(again.startOffsets.stdin, 200_000)
       const written = again.writeStdin(input.subarray(again.startOffsets.stdin))
       await session.request('ping')
-      await again.signal('SIGCONT')
+      await writeFile(go, '')
       await written
       again.endStdin()
       let text = ''
