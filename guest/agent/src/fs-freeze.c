@@ -37,11 +37,15 @@ static void thaw_all(void) {
   for (int i = fd_count; i-- > 0;) ioctl(fds[i], (int)FITHAW, 0);
 }
 
+void fs_freeze_reaped(pid_t pid) {
+  if (pid == keeper) keeper = 0;
+}
+
 void fs_freeze_end(void) {
-  if (fd_count == 0) return;
   timer_clear(&end_timer);
   if (keeper > 0) kill(keeper, SIGKILL);
   keeper = 0;
+  if (fd_count == 0) return;
   thaw_all();
   while (fd_count > 0) close(fds[--fd_count]);
 }

@@ -23,9 +23,11 @@ static struct source wire = {.fd = -1};
 static struct source arrivals = {.fd = -1}; /* uevents, or the listening socket */
 static bool readable;
 static bool is_socket;
+static bool host_seen; /* since then the kernel has said that a host is connected */
 
 static void wire_lost(void) {
   readable = false;
+  host_seen = false;
   receive_reset();
   session_end();
   if (is_socket) source_close(&wire);
@@ -97,6 +99,10 @@ static bool take_in(void) {
     } else if (n < 0 && errno == EINTR) {
       continue;
     } else if (n < 0 && errno == EAGAIN) {
+      readable = false;
+      host_seen = true;
+    } else if (n == 0 && !is_socket && !host_seen) {
+      /* The first bytes of a new host overtake the message that it is there: what they began must not be dropped. */
       readable = false;
     } else {
       int error = n < 0 ? errno : 0;

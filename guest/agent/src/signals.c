@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "fs-freeze.h"
 #include "helper.h"
 #include "log.h"
 #include "loop.h"
@@ -23,6 +24,7 @@ static void reap(void) {
     if (pid < 0 && errno == EINTR) continue;
     if (pid < 0) power_no_children();
     if (pid <= 0) return;
+    fs_freeze_reaped(pid);
     /* Others are orphans that have come to pid 1. */
     if (!helper_reaped(pid)) proc_reaped(pid, status);
   }
