@@ -3,7 +3,7 @@
  * made in one step, readable at once, and told stale when the owner no longer runs.
  * It saves work only; should two builds ever hold it, `publish` lets the first one win.
  */
-import { readlink, symlink, unlink } from 'node:fs/promises'
+import { readdir, readlink, symlink, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isRunning } from '../../src/host/process-identity.ts'
 import { type Clock, systemClock } from '../../src/shared/clock.ts'
@@ -42,6 +42,15 @@ export async function takeLock(dir: string, name: string, options: LockOptions =
     told = true
     // The owner may be killed, which no event tells a stranger: look again from time to time.
     await clock.sleep(limits.imageLockPollMs, options.signal).catch(() => undefined)
+  }
+}
+
+/** Removes the locks of processes that are gone. */
+export async function sweepLocks(dir: string): Promise<void> {
+  for (const name of await readdir(dir)) {
+    if (!name.startsWith('.lock-')) continue
+    const owner = await readOwner(join(dir, name))
+    if (owner !== undefined && !isRunning(owner)) await unlink(join(dir, name)).catch(() => undefined)
   }
 }
 

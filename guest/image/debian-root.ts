@@ -2,6 +2,7 @@
 import { chmod, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { debianSuite, defaultSources, fetchSettings, suiteSources } from './apt.ts'
+import type { RunCommand } from './command.ts'
 import { ownsTreesItself } from './tree-owner.ts'
 import type { Bench, Workshop } from './workshop.ts'
 
@@ -43,8 +44,25 @@ export async function bootstrapDebian(shop: Workshop, bench: Bench, kernelRoot: 
     if (message !== undefined) shop.report('root', message)
   }
   // Its own directory is inside ours, so that it is swept should both be killed.
-  await run('mmdebstrap', args, { onErrorLine, env: { TMPDIR: bench.work } })
+  const [command = '', ...rest] = [...(await ownMounts(run)), 'mmdebstrap', ...args]
+  await run(command, rest, { onErrorLine, env: { TMPDIR: bench.work } })
   return target
+}
+
+/**
+ * As root, mmdebstrap mounts the host's proc, sys and devices in its tree for all to see. In a mount namespace of
+ * its own they end with it, even when it is killed, and sweeping never walks into them. A user namespace has that anyway.
+ */
+async function ownMounts(run: RunCommand): Promise<string[]> {
+  if (!ownsTreesItself()) return []
+  const unshare = ['unshare', '--mount', '--propagation', 'private', '--']
+  const [command = '', ...args] = [...unshare, 'true']
+  // A container without that right lets mmdebstrap mount nothing either.
+  const allowed = await run(command, args).then(
+    () => true,
+    () => false,
+  )
+  return allowed ? unshare : []
 }
 
 /** The overlay's files, the hooks' directories and the kernel's modules as one tar file owned by root. */

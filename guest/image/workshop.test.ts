@@ -5,7 +5,7 @@ import { mkdir, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
 import { test } from 'node:test'
-import { takeLock } from './build-lock.ts'
+import { sweepLocks, takeLock } from './build-lock.ts'
 import { loadImage, verifyImage } from './load.ts'
 import { sweepStaging } from './staging.ts'
 import { type TestPlace, testPlace } from './testing/fixtures.ts'
@@ -93,6 +93,8 @@ test('what a killed build has left is swept, what a living one works on is not',
   assert.deepEqual(await sweepStaging(place.imagesDir), [])
   await other[Symbol.asyncDispose]()
   assert.equal((await sweepStaging(place.imagesDir)).length, 1)
+  await sweepLocks(place.imagesDir)
+  assert.deepEqual(await readdir(place.imagesDir), [])
   const image = await make(place)
   assert.deepEqual(await readdir(place.imagesDir), [image.id])
 })

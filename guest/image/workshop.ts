@@ -12,7 +12,7 @@ import { faultPoint } from '../../src/shared/fault.ts'
 import { limits } from '../../src/shared/limits.ts'
 import { Revert } from '../../src/shared/revert.ts'
 import { agentDigest, defaultAgentDir } from './agent-binary.ts'
-import { takeLock } from './build-lock.ts'
+import { sweepLocks, takeLock } from './build-lock.ts'
 import { commandRunner, openBuildLog, type RunCommand, throwIfCancelled } from './command.ts'
 import type { BuildContext } from './context.ts'
 import { describeFiles, digestOfFiles, digestOfValue } from './digest.ts'
@@ -176,6 +176,7 @@ async function sweep(context: BuildContext, run: RunCommand): Promise<void> {
       context.log?.warn({ error, path }, 'could not remove what a dead build left')
     })
   for (const dir of dirs) await sweepStaging(dir, remove)
+  await sweepLocks(context.imagesDir)
 }
 
 /** Of failed builds, the newest are kept. */
