@@ -135,6 +135,7 @@ int net_add_address(int ifindex, const struct ip_prefix *ip) {
 
 struct address_list {
   int ifindex;
+  bool link_local; /* those, or all others */
   struct ip_prefix *at;
   int count;
   int cap;
@@ -144,7 +145,7 @@ static void take_address(const struct nlmsghdr *h, void *context) {
   struct address_list *list = context;
   const struct ifaddrmsg *a = NLMSG_DATA(h);
   if (h->nlmsg_type != RTM_NEWADDR || (int)a->ifa_index != list->ifindex || list->count == list->cap) return;
-  if (a->ifa_scope == RT_SCOPE_LINK || (a->ifa_family != AF_INET && a->ifa_family != AF_INET6)) return;
+  if ((a->ifa_scope == RT_SCOPE_LINK) != list->link_local || (a->ifa_family != AF_INET && a->ifa_family != AF_INET6)) return;
   const struct rtattr *address = attribute(h, sizeof *a, a->ifa_family == AF_INET ? IFA_LOCAL : IFA_ADDRESS);
   if (!address || attribute_bytes(address) != address_bytes(a->ifa_family)) return;
   struct ip_prefix *out = &list->at[list->count++];
@@ -154,12 +155,38 @@ static void take_address(const struct nlmsghdr *h, void *context) {
   memcpy(out->bytes, RTA_DATA(address), attribute_bytes(address));
 }
 
-int net_get_addresses(int ifindex, struct ip_prefix *out, int cap) {
+static int list_addresses(struct address_list *list) {
   struct message m;
-  struct address_list list = {.ifindex = ifindex, .at = out, .cap = cap};
   message_init(&m, RTM_GETADDR, NLM_F_DUMP, sizeof(struct ifaddrmsg));
-  int error = talk(&m, take_address, &list);
-  return error ? error : list.count;
+  int error = talk(&m, take_address, list);
+  return error ? error : list->count;
+}
+
+int net_get_addresses(int ifindex, struct ip_prefix *out, int cap) {
+  return list_addresses(&(struct address_list){.ifindex = ifindex, .at = out, .cap = cap});
+}
+
+int net_renew_ipv6(int ifindex, const uint8_t mac[MAC_BYTES]) {
+  struct ip_prefix old[32];
+  struct ip_prefix new = {.family = AF_INET6, .prefix = 64};
+  int counts[2];
+  for (int pass = 0; pass < 2; pass++) {
+    struct address_list list = {.ifindex = ifindex, .link_local = pass == 0, .at = old, .cap = 32};
+    int total = list_addresses(&list);
+    if (total < 0) return total;
+    counts[pass] = 0;
+    for (int i = 0; i < total; i++) {
+      if (old[i].family != AF_INET6) continue;
+      int error = change_address(RTM_DELADDR, 0, ifindex, &old[i]);
+      if (error && error != -EADDRNOTAVAIL) return error;
+      counts[pass]++;
+    }
+  }
+  if (counts[0] == 0) return 0; /* IPv6 is switched off here */
+  /* EUI-64: the MAC with ff:fe in its middle and the bit of local administration turned over. */
+  const uint8_t bytes[16] = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]};
+  memcpy(new.bytes, bytes, sizeof bytes);
+  return net_add_address(ifindex, &new);
 }
 
 int net_flush_addresses(int ifindex) {

@@ -31,6 +31,8 @@ int net_get_link(int ifindex, struct link_state *out);
 int net_add_address(int ifindex, const struct ip_prefix *ip);
 /* Removes all addresses but those of the link scope. */
 int net_flush_addresses(int ifindex);
+/* Removes the IPv6 addresses that were made from an old MAC, and makes the link-local one from the new. */
+int net_renew_ipv6(int ifindex, const uint8_t mac[MAC_BYTES]);
 /* The addresses of global scope; returns their number or -errno. */
 int net_get_addresses(int ifindex, struct ip_prefix *out, int cap);
 int net_set_default_route(int ifindex, const struct ip_prefix *gateway);
