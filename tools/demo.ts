@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util'
 import { textTable } from '../src/cli/text-table.ts'
 import { treeLines } from '../src/cli/tree-lines.ts'
 import type { Vm } from '../src/client/index.ts'
-import { ForkError } from '../src/client/index.ts'
+import { ForkError, RametApiError } from '../src/client/index.ts'
 import { formatBytes } from '../src/shared/limits.ts'
 import { type DemoDaemon, startDemoDaemon } from './demo/daemon.ts'
 import { readWalker, type WalkerState, walker } from './demo/walker.ts'
@@ -155,6 +155,10 @@ async function run(daemon: DemoDaemon): Promise<void> {
   if (wrong.length > 0) throw new Error(`the demo found something wrong: ${wrong.join('; ')}`)
 }
 
+function remedyOf(error: unknown): string {
+  return error instanceof RametApiError ? `  remedy: ${error.remediation}\n` : ''
+}
+
 const startMs = performance.now()
 const daemon = await startDemoDaemon(signal)
 let failure: unknown
@@ -167,5 +171,6 @@ say('5. Everything is removed')
 const left = await daemon.close()
 if (left.length > 0) failure ??= new Error(`left over: ${left.join(', ')}`)
 if (failure === undefined) say(`   nothing is left; ${((performance.now() - startMs) / 1000).toFixed(0)} s in all`)
-else process.stderr.write(`\ndemo: ${failure instanceof Error ? failure.message : String(failure)}\n`)
+else
+  process.stderr.write(`\ndemo: ${failure instanceof Error ? failure.message : String(failure)}\n${remedyOf(failure)}`)
 process.exit(failure === undefined ? 0 : 1)

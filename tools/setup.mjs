@@ -30,6 +30,8 @@ const systemPackages = {
   e2fsprogs: 'mke2fs',
   passt: 'passt',
   cpio: 'cpio',
+  'xz-utils': 'xz',
+  zstd: 'zstd',
   kmod: 'depmod',
   'util-linux': 'setpriv',
 }
