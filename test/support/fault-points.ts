@@ -1,0 +1,53 @@
+import { globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { repositoryRoot } from '../../tools/rules/source.ts'
+
+/** Steps of a fork that starts its QEMU for itself, in order. */
+export const forkFaults = [
+  'launch.intended',
+  'launch.directory',
+  'launch.disks',
+  'launch.network',
+  'launch.spawned',
+  'launch.connected',
+  'fork.claim',
+  'fork.claimed',
+  'fork.loaded',
+  'fork.running',
+  'fork.identity',
+  'fork.identified',
+  'fork.recorded',
+] as const
+
+/** Steps of making a template after which a crash leaves the vm running and no template. */
+export const undoneTemplateFaults = [
+  'capture.frozen',
+  'capture.paused',
+  'template.stream',
+  'base.intended',
+  'template.stored',
+] as const
+
+/** Steps of making a template after which a crash leaves the template, and the vm consumed. */
+export const finishedTemplateFaults = [
+  'template.captured',
+  'template.ended',
+  'disk.seal.header',
+  'disk.seal.moved',
+  'template.disk',
+  'template.sealed',
+  'template.ready',
+] as const
+
+export const otherFaults = ['boot.recorded', 'remove.directory'] as const
+
+/** Every fault point there is in the source, so that none is forgotten by the tests. */
+export function allFaultPoints(): string[] {
+  const names = new Set<string>()
+  for (const file of globSync('src/**/*.ts', { cwd: repositoryRoot })) {
+    if (file.endsWith('.test.ts')) continue
+    const text = readFileSync(join(repositoryRoot, file), 'utf8')
+    for (const [, name = ''] of text.matchAll(/\bfaultPoint\('([^']+)'\)/g)) names.add(name)
+  }
+  return [...names].sort()
+}

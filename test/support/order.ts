@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict'
+import type { Host } from './host.ts'
+import { keepersOf, namesIn, processesOf } from './leaks.ts'
+
+/**
+ * Fails unless what is on the host is exactly what the daemon knows of: a QEMU for each vm that runs, a directory for
+ * each vm and template, a keeper for each resident template.
+ */
+export async function assertInOrder(host: Host, when: string): Promise<void> {
+  // Armed children come and go by themselves; tests of order use templates without.
+  const vms = await host.ramet.vms.list()
+  const templates = await host.ramet.templates.list()
+  const expectedPids = [
+    host.daemon.pid,
+    ...vms.flatMap((vm) => (vm.info.pid === undefined ? [] : [vm.info.pid])),
+    ...keepersOf(host.dataDir),
+  ]
+  const strangers = processesOf(host.dataDir).filter((line) => !expectedPids.includes(Number(line.split(' ')[1])))
+  assert.deepEqual(strangers, [], `${when}: processes that nobody owns`)
+  const resident = templates.filter((template) => template.info.resident).length
+  assert.equal(keepersOf(host.dataDir).length, resident, `${when}: keepers for ${resident} resident templates`)
+  const ids = (things: readonly { id: string }[]) => things.map(({ id }) => id).sort()
+  assert.deepEqual(namesIn(`${host.dataDir}/vms`).sort(), ids(vms), `${when}: directories of vms`)
+  assert.deepEqual(namesIn(`${host.dataDir}/templates`).sort(), ids(templates), `${when}: directories of templates`)
+}
