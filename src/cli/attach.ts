@@ -50,7 +50,8 @@ export async function attach(context: Context, vm: Vm, options: AttachOptions): 
   }
 }
 
-const sizeOf = (io: Io) => ({ cols: io.stdout.columns ?? 80, rows: io.stdout.rows ?? 24 })
+/** A terminal that does not know its size says 0. */
+const sizeOf = (io: Io) => ({ cols: io.stdout.columns || 80, rows: io.stdout.rows || 24 })
 
 /** Hands every key to the guest, and the size of the window; undone by the function returned. */
 function rawTerminal(io: Io, handle: CommandHandle): () => void {

@@ -70,8 +70,8 @@ test('the first help begins with what to do first', async () => {
       'ramet image build micro',
       'ramet run micro --name first',
       'ramet exec first sh -c "echo hi > /tmp/state"',
-      'ramet fork first --count 3',
-      'ramet exec first-0 cat /tmp/state',
+      'ramet template create warm --from first',
+      'ramet fork warm --count 3',
     ],
   )
   for (const section of sections)

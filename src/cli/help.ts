@@ -3,10 +3,10 @@ import { entries, sections, type TableEntry, type TableGroup } from './table.ts'
 
 const gettingStarted = [
   'ramet image build micro                        build a small image, once',
-  'ramet run micro --name first                   boot a vm',
-  'ramet exec first sh -c "echo hi > /tmp/state"  change something in it',
-  'ramet fork first --count 3                     three children go on from that very state',
-  'ramet exec first-0 cat /tmp/state              each has it; rm --all --force removes them',
+  'ramet run micro --name first                   boot a vm from it',
+  'ramet exec first sh -c "echo hi > /tmp/state"  bring it into the state you want',
+  'ramet template create warm --from first        seal it, to fork from',
+  'ramet fork warm --count 3                      three children go on from that very state',
 ]
 
 /** What `ramet --help` prints. */

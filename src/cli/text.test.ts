@@ -86,6 +86,14 @@ test('an event is a line', () => {
     data: { state: 'paused' },
   }
   assert.equal(eventText(event), '10:20:30  vm.state  web  paused')
+  const operation = {
+    kind: 'template.create',
+    state: 'running',
+    target: { name: 'warm' },
+    progress: { stage: 'storing', fraction: 0.5 },
+  }
+  const progress = { ...event, type: 'operation.progress' as const, data: { operation } }
+  assert.equal(eventText(progress), '10:20:30  operation.progress  warm  template.create  running  storing 50%')
 })
 
 test('the doctor names remedies, and says nothing more of what is well', () => {

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { type Clock, systemClock } from '../shared/clock.ts'
 
 /** How long to go on trying, and how often. All in milliseconds. */
 export interface BackOff {
@@ -16,11 +16,13 @@ export const reconnecting: BackOff = { firstMs: 25, mostMs: 1_000, totalMs: 60_0
 /** Counts failures in a row. `reset` after a success; `again` waits, or answers false when it is time to give up. */
 export class Retry {
   readonly #backOff: BackOff
+  readonly #clock: Clock
   #failures = 0
   #sinceMs = 0
 
-  constructor(backOff: BackOff = reconnecting) {
+  constructor(backOff: BackOff = reconnecting, clock: Clock = systemClock) {
     this.#backOff = backOff
+    this.#clock = clock
   }
 
   reset(): void {
@@ -29,18 +31,13 @@ export class Retry {
 
   /** @throws the signal's reason */
   async again(signal?: AbortSignal): Promise<boolean> {
-    const nowMs = performance.now()
+    const nowMs = this.#clock.monotonicMs()
     if (this.#failures === 0) this.#sinceMs = nowMs
     const leftMs = this.#backOff.totalMs - (nowMs - this.#sinceMs)
     if (leftMs <= 0) return false
     const pauseMs = Math.min(this.#backOff.firstMs * 2 ** Math.min(this.#failures, 20), this.#backOff.mostMs, leftMs)
     this.#failures += 1
-    try {
-      await delay(pauseMs, undefined, signal === undefined ? {} : { signal })
-    } catch (error) {
-      signal?.throwIfAborted()
-      throw error
-    }
+    await this.#clock.sleep(pauseMs, signal)
     return true
   }
 }

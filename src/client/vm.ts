@@ -46,10 +46,9 @@ export interface LogsOptions extends CallOptions {
  * ```ts
  * import { Vm } from 'ramet'
  * await using vm = await Vm.create({ image: 'micro' })
- * await vm.commands.run('echo warm > /tmp/state')
- * for (const child of await vm.fork({ count: 3 })) {
- *   if (child instanceof Vm) console.log(child.name, await child.files.read('/tmp/state'))
- * }
+ * await vm.files.write('/tmp/name', 'world')
+ * const { stdout } = await vm.commands.run('echo hello $(cat /tmp/name)')
+ * console.log(stdout, await vm.getHost(8080))
  * ```
  */
 export class Vm implements AsyncDisposable {

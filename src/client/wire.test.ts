@@ -67,10 +67,18 @@ test('an error of something that is not the daemon is an error all the same', ()
 })
 
 test('trying again ends', async () => {
-  const retry = new Retry({ firstMs: 1, mostMs: 2, totalMs: 10 })
-  let tries = 0
-  while (await retry.again()) tries += 1
-  assert.ok(tries >= 2 && tries < 100, `${tries}`)
+  let nowMs = 0
+  const pauses: number[] = []
+  const sleep = async (ms: number) => {
+    pauses.push(ms)
+    nowMs += ms
+  }
+  const clock = { nowMs: () => nowMs, monotonicMs: () => nowMs, sleep }
+  const retry = new Retry({ firstMs: 10, mostMs: 40, totalMs: 100 }, clock)
+  while (await retry.again()) assert.ok(pauses.length < 100)
+  assert.deepEqual(pauses, [10, 20, 40, 30], 'twice as long each time, up to the most, and no longer than in all')
+  retry.reset()
+  assert.equal(await retry.again(), true)
   await assert.rejects(new Retry().again(AbortSignal.abort(new RangeError('stop'))), RangeError)
 })
 

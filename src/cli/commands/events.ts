@@ -1,7 +1,8 @@
-import type { Event } from '../../client/index.ts'
+import type { Event, Operation } from '../../client/index.ts'
 import { defineCommand, list, parsed } from '../command.ts'
 import { line, note } from '../io.ts'
 import { oneOf, wholeNumber } from '../parse/number.ts'
+import { describeStage } from '../progress.ts'
 
 const kinds = ['vm', 'template', 'image', 'operation', 'host'] as const
 
@@ -34,7 +35,9 @@ export default defineCommand({
 
 export function eventText(event: Event): string {
   const time = event.at.replace(/^.*T/, '').replace(/\.\d+Z$|Z$/, '')
-  const { state, reason, progress } = event.data as { state?: unknown; reason?: unknown; progress?: { stage?: string } }
-  const facts = [state, progress?.stage, reason].filter((fact) => typeof fact === 'string')
-  return [time, event.type, event.resource.name ?? event.resource.id, ...facts].join('  ')
+  const { state, reason, operation } = event.data as { state?: unknown; reason?: unknown; operation?: Operation }
+  const name = operation?.target.name ?? event.resource.name ?? event.resource.id
+  const facts =
+    operation === undefined ? [state, reason] : [operation.kind, operation.state, describeStage(operation.progress)]
+  return [time, event.type, name, ...facts.filter((fact) => typeof fact === 'string')].join('  ')
 }

@@ -30,7 +30,12 @@ export default defineCommand({
     const all = vms.map((vm): VmInfo => vm.info)
     const shown = options.all ? all : all.filter((vm) => !atRest.includes(vm.state))
     const hidden = all.length - shown.length
-    await showList(context, shown, vmColumns, 'no vms run; boot one with: ramet run micro')
+    await showList(
+      context,
+      shown,
+      vmColumns,
+      options.all ? 'there are no vms; boot one with: ramet run micro' : 'no vms run; boot one with: ramet run micro',
+    )
     if (hidden > 0 && context.format === 'table') await note(context.io, `${hidden} not running; --all shows them`)
     return undefined
   },
