@@ -1,8 +1,12 @@
+import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
+import { parse } from 'smol-toml'
+import { z } from 'zod'
+import { errnoOf, RametError } from '../shared/errors.ts'
 
-/** Where this installation keeps things, and as whom it runs. */
+/** Where this installation keeps things, and how its daemon serves. */
 export interface EngineSettings {
   /** everything that must outlive the daemon */
   dataDir: string
@@ -10,18 +14,38 @@ export interface EngineSettings {
   sharedImagesDir?: string
   /** what can be had again: kernel packages, probe verdicts */
   cacheDir: string
-  /** QEMU processes kept started ahead for a template that does not say */
-  defaultArmed: number
+  /** loopback port of the HTTP face; absent: unix socket only */
+  httpPort?: number
+  logLevel: string
 }
+
+/** What the command line may say; the strongest. */
+export interface SettingsFlags {
+  dataDir?: string | undefined
+  http?: string | undefined
+  logLevel?: string | undefined
+}
+
+const settingsFile = 'ramet.toml'
+
+const FileSettings = z.strictObject({
+  cache_dir: z.string().startsWith('/').optional(),
+  images_dir: z.string().startsWith('/').optional(),
+  http: z.int().min(0).max(65535).optional(),
+  log_level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).optional(),
+})
+type FileSettings = z.infer<typeof FileSettings>
 
 type Environment = Readonly<Record<string, string | undefined>>
 
 /**
- * Settings from the environment and the user. As root the data directory is the system's; else it is
- * the user's own.
+ * Settings by precedence: flag, environment, `ramet.toml` in the data directory, default. As root the data
+ * directory is the system's; else it is the user's own.
+ *
+ * @throws RametError `INVALID_ARGUMENT` naming the setting and where it was found
  */
 export function resolveSettings(
-  flags: { dataDir?: string } = {},
+  flags: SettingsFlags = {},
   environment: Environment = process.env,
   uid: number = process.getuid?.() ?? 0,
 ): EngineSettings {
@@ -30,10 +54,53 @@ export function resolveSettings(
   const cacheHome = environment.XDG_CACHE_HOME ?? join(home, '.cache')
   const dataDir =
     flags.dataDir ?? environment.RAMET_DATA_DIR ?? (uid === 0 ? '/var/lib/ramet' : join(dataHome, 'ramet'))
+  const file = readSettingsFile(join(dataDir, settingsFile))
+  const http = flags.http ?? environment.RAMET_HTTP
+  const httpPort = http === undefined ? file.http : portOf(http)
+  const sharedImagesDir = environment.RAMET_IMAGES_DIR ?? file.images_dir
   return {
     dataDir,
-    ...(environment.RAMET_IMAGES_DIR === undefined ? {} : { sharedImagesDir: environment.RAMET_IMAGES_DIR }),
-    cacheDir: environment.RAMET_CACHE_DIR ?? (uid === 0 ? '/var/cache/ramet' : join(cacheHome, 'ramet')),
-    defaultArmed: 1,
+    cacheDir:
+      environment.RAMET_CACHE_DIR ?? file.cache_dir ?? (uid === 0 ? '/var/cache/ramet' : join(cacheHome, 'ramet')),
+    logLevel: flags.logLevel ?? environment.RAMET_LOG_LEVEL ?? file.log_level ?? 'info',
+    ...(httpPort === undefined ? {} : { httpPort }),
+    ...(sharedImagesDir === undefined ? {} : { sharedImagesDir }),
   }
+}
+
+function portOf(text: string): number {
+  const port = Number(text)
+  if (/^\d+$/.test(text) && port <= 65535) return port
+  throw new RametError('INVALID_ARGUMENT', {
+    message: `“${text}” is not a TCP port`,
+    remediation: 'Give a port from 1 to 65535, or 0 for any free one.',
+  })
+}
+
+function readSettingsFile(path: string): FileSettings {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return {}
+    throw new RametError('INVALID_ARGUMENT', { message: `${path} cannot be read`, cause: error })
+  }
+  return parseSettings(text, path)
+}
+
+/** @throws RametError `INVALID_ARGUMENT` naming the setting */
+export function parseSettings(text: string, path: string): FileSettings {
+  let value: unknown
+  try {
+    value = parse(text)
+  } catch (error) {
+    throw new RametError('INVALID_ARGUMENT', { message: `${path} is not TOML`, cause: error })
+  }
+  const parsed = FileSettings.safeParse(value)
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  throw new RametError('INVALID_ARGUMENT', {
+    message: `${path}: ${[...(issue?.path ?? [])].join('.')} ${issue?.message ?? 'is wrong'}`.trim(),
+    remediation: `Settings are ${Object.keys(FileSettings.shape).join(', ')}.`,
+  })
 }

@@ -25,10 +25,9 @@ const { values: flags } = parseArgs({
   },
 })
 
-const log = pino({ level: flags['log-level'] ?? process.env.RAMET_LOG_LEVEL ?? 'info', base: null })
-
 async function main(): Promise<void> {
-  const settings = resolveSettings(flags['data-dir'] === undefined ? {} : { dataDir: flags['data-dir'] })
+  const settings = resolveSettings({ dataDir: flags['data-dir'], http: flags.http, logLevel: flags['log-level'] })
+  const log = pino({ level: settings.logLevel, base: null })
   mkdirSync(settings.dataDir, { recursive: true, mode: 0o711 })
   const lock = lockDaemon(settings.dataDir, {
     pid: process.pid,
@@ -38,18 +37,17 @@ async function main(): Promise<void> {
   await writeFile(join(settings.dataDir, 'daemon.pid'), `${process.pid}\n`)
   const stopped = untilStopped()
   const { engine, idempotency } = await openEngine(settings, log)
-  const http = flags.http ?? process.env.RAMET_HTTP
   const server = await startServer({
     engine,
     idempotency,
     log,
     socketPath: join(settings.dataDir, 'ramet.sock'),
-    ...(http === undefined
+    ...(settings.httpPort === undefined
       ? {}
       : {
           http: {
             host: '127.0.0.1',
-            port: Number(http),
+            port: settings.httpPort,
             token: await readOrMakeToken(join(settings.dataDir, 'token')),
           },
         }),
@@ -71,7 +69,7 @@ main().then(
   () => process.exit(0),
   (thrown: unknown) => {
     const error = asRametError(thrown)
-    log.fatal({ err: thrown, code: error.code, remediation: error.remediation }, error.message)
+    pino({ base: null }).fatal({ err: thrown, code: error.code, remediation: error.remediation }, error.message)
     process.exit(error.kind.exitCode)
   },
 )

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { isRametError } from '../shared/errors.ts'
+import { parseSettings, resolveSettings } from './settings.ts'
+
+test('root has the system’s directories, anybody else their own', () => {
+  assert.equal(resolveSettings({}, {}, 0).dataDir, '/var/lib/ramet')
+  const own = resolveSettings({}, { HOME: '/home/u' }, 1000)
+  assert.equal(own.dataDir, '/home/u/.local/share/ramet')
+  assert.equal(own.cacheDir, '/home/u/.cache/ramet')
+})
+
+test('a flag goes before the environment, that before the file, that before the default', () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'ramet-settings-'))
+  try {
+    const environment = { RAMET_DATA_DIR: dataDir }
+    assert.equal(resolveSettings({}, environment, 0).httpPort, undefined)
+    writeFileSync(join(dataDir, 'ramet.toml'), 'http = 7070\nlog_level = "debug"\ncache_dir = "/srv/cache"\n')
+    const fromFile = resolveSettings({}, environment, 0)
+    assert.deepEqual([fromFile.httpPort, fromFile.logLevel, fromFile.cacheDir], [7070, 'debug', '/srv/cache'])
+    const fromEnvironment = { ...environment, RAMET_HTTP: '7071', RAMET_LOG_LEVEL: 'warn', RAMET_CACHE_DIR: '/c' }
+    const mixed = resolveSettings({ http: '7072' }, fromEnvironment, 0)
+    assert.deepEqual([mixed.httpPort, mixed.logLevel, mixed.cacheDir], [7072, 'warn', '/c'])
+  } finally {
+    rmSync(dataDir, { recursive: true })
+  }
+})
+
+test('a setting that is wrong or unknown is named', () => {
+  for (const [text, name] of [
+    ['http = "x"', 'http'],
+    ['cache_dir = "relative"', 'cache_dir'],
+    ['colour = 1', 'colour'],
+    ['=', 'not TOML'],
+  ] as const) {
+    assert.throws(
+      () => parseSettings(text, 'ramet.toml'),
+      (error) => isRametError(error, 'INVALID_ARGUMENT') && error.message.includes(name),
+    )
+  }
+  assert.throws(
+    () => resolveSettings({ http: 'eighty' }, {}, 0),
+    (error) => isRametError(error, 'INVALID_ARGUMENT'),
+  )
+})
