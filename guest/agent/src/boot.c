@@ -13,6 +13,7 @@
 #include "modules.h"
 #include "mounts.h"
 #include "rootfs.h"
+#include "text.h"
 
 /* The kernel panics when pid 1 ends, and the host sees that. */
 static void give_up(const char *what, const char *object, int error) {
@@ -30,6 +31,8 @@ static void hand_over(void) {
     agent.system_init = true;
     /* Its console lines go the kernel's way; a terminal of its own would steal the init's. */
     setsid();
+    /* Without it the guest is beyond the host's reach; what it starts does not inherit this. */
+    write_file("/proc/self/oom_score_adj", "-1000");
     return;
   }
   for (size_t i = 0; i < sizeof inits / sizeof *inits; i++) {

@@ -87,12 +87,11 @@ int link_use_socket(const char *path) {
   return source_add(&arrivals, fd, EPOLLIN, on_connection);
 }
 
-/* True when more may be waiting. */
-static bool take_in(void) {
+static void take_in(void) {
   for (int i = 0; readable && i < READS_PER_TURN; i++) {
     size_t room;
     uint8_t *at = receive_space(&room);
-    if (room == 0) return false; /* frames wait for the queue to shrink */
+    if (room == 0) return; /* frames wait for the queue to shrink */
     ssize_t n = read(wire.fd, at, room < READ_BYTES ? room : READ_BYTES);
     if (n > 0) {
       receive_bytes((size_t)n);
@@ -110,7 +109,6 @@ static bool take_in(void) {
       if (error == ENODEV && !is_socket) source_close(&wire);
     }
   }
-  return readable;
 }
 
 /* True when the wire took all and there is more to send. */
@@ -132,10 +130,13 @@ static bool give_out(void) {
 
 bool link_turn(void) {
   if (wire.fd < 0) return false;
-  bool more_in = take_in();
+  take_in();
   if (wire.fd < 0) return false;
   bool more_out = give_out();
-  return more_in || more_out;
+  /* No new edge comes for bytes that were left unread, so they are asked for as soon as there is room. */
+  size_t room;
+  receive_space(&room);
+  return more_out || (wire.fd >= 0 && readable && room > 0);
 }
 
 void link_flush(int timeout_ms) {

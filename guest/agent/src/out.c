@@ -58,15 +58,17 @@ void out_raw(const void *data, size_t len) {
   if (tail > peak) peak = tail;
 }
 
-size_t out_queued(void) { return tail - head; }
-
-void out_reset(void) {
+/* A burst's pages would else be copied in every child that uses the queue again. */
+static void emptied(size_t bearable) {
   head = tail = 0;
-  if (peak <= KEEP_BYTES) return;
-  /* A burst's pages would else be copied in every child that uses the queue again. */
+  if (peak <= bearable) return;
   madvise(queue + KEEP_BYTES, peak - KEEP_BYTES, MADV_DONTNEED);
   peak = 0;
 }
+
+void out_reset(void) { emptied(KEEP_BYTES); }
+
+size_t out_queued(void) { return tail - head; }
 
 int out_flush(int fd) {
   while (head < tail) {
@@ -75,6 +77,6 @@ int out_flush(int fd) {
     if (n < 0) return -errno;
     head += (size_t)n;
   }
-  head = tail = 0;
+  emptied(4 * OUT_LOW_BYTES); /* what streams alone queue is not worth a system call each time */
   return 0;
 }
