@@ -15,6 +15,8 @@ export class ExecOutputStream {
   #received = 0
   #handled = 0
   #acked = 0
+  /** how far the present connection has sent */
+  #carried = 0
   #windowBytes = 1
   /** bytes that the guest had let go of before anybody asked */
   lostBytes = 0
@@ -25,12 +27,20 @@ export class ExecOutputStream {
     this.#channel = channel
     this.#handler = handler
     this.#ack = ack
-    this.#received = this.#handled = this.#acked = fromOffset
+    this.#received = this.#handled = this.#acked = this.#carried = fromOffset
   }
 
-  /** where the next connection shall go on */
+  /** how far it has come, bytes since the process began */
   get offset(): number {
     return this.#received
+  }
+
+  /**
+   * Where the next connection shall begin. The last acknowledgement may have died with the connection, and
+   * a session takes none for what it has not sent: so the last byte dealt with is asked for once more.
+   */
+  get resumeOffset(): number {
+    return Math.max(0, this.#handled - 1)
   }
 
   /** A connection begins at `offset`. */
@@ -43,17 +53,19 @@ export class ExecOutputStream {
         this.#handled = offset
       })
     }
-    // A new session knows nothing of what was acknowledged in the one before.
-    this.#acked = Math.min(offset, this.#handled)
-    this.#acknowledge(true)
+    this.#acked = this.#carried = offset
   }
 
   /** @throws RametApiError `INTERNAL` when bytes are missing before it */
   take(offset: number, data: Uint8Array, onFailure: (error: unknown) => void): void {
     if (offset > this.#received)
       throw localError('INTERNAL', `${this.#channel} jumped from byte ${this.#received} to ${offset}`)
+    this.#carried = Math.max(this.#carried, offset + data.length)
     const fresh = data.subarray(this.#received - offset)
-    if (fresh.length === 0) return
+    if (fresh.length === 0) {
+      this.#acknowledge(true)
+      return
+    }
     this.#received += fresh.length
     const end = this.#received
     this.#work = this.#work.then(async () => {
@@ -71,9 +83,10 @@ export class ExecOutputStream {
   }
 
   #acknowledge(now: boolean): void {
-    const behind = this.#handled - this.#acked
+    const until = Math.min(this.#handled, this.#carried)
+    const behind = until - this.#acked
     if (behind <= 0 || (!now && behind < this.#windowBytes / 4)) return
-    this.#acked = this.#handled
-    this.#ack(this.#handled)
+    this.#acked = until
+    this.#ack(until)
   }
 }

@@ -171,7 +171,7 @@ export class ExecSession {
   #path(): string {
     const { vm, execId, start } = this.#options
     if (!this.#hasStarted && start !== undefined) return path`/v1/vms/${vm}/exec`
-    return `${path`/v1/vms/${vm}/exec/${execId}/attach`}?stdout=${this.#stdout.offset}&stderr=${this.#stderr.offset}`
+    return `${path`/v1/vms/${vm}/exec/${execId}/attach`}?stdout=${this.#stdout.resumeOffset}&stderr=${this.#stderr.resumeOffset}`
   }
 
   #receive(message: SocketMessage, finish: (done: boolean) => void, fail: (error: unknown) => void): void {

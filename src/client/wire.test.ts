@@ -118,6 +118,12 @@ test('output is handed on once and in order, and acknowledged when it has been d
   stream.take(2, Buffer.from('cd'), fail)
   await stream.drained()
   assert.deepEqual([seen, acks.at(-1), stream.offset], [['abc', 'de'], 5, 5])
+  assert.equal(stream.resumeOffset, 4, 'the last acknowledgement may have been lost with the connection')
+  acks.length = 0
+  stream.connected(4, 100)
+  assert.deepEqual(acks, [], 'a session takes no acknowledgement for what it has not sent')
+  stream.take(4, Buffer.from('e'), fail)
+  assert.deepEqual([seen.length, acks], [2, [5]])
   assert.throws(() => stream.take(9, Buffer.from('x'), fail), /jumped/)
   stream.connected(8, 100)
   assert.deepEqual([stream.lostBytes, stream.offset], [3, 8])
