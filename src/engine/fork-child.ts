@@ -54,11 +54,8 @@ export async function forkChild(parts: ForkParts, plan: ChildPlan, handle: Opera
     const runtime = parts.runtimes.add(vm, child.launched.qemu)
     const ended = untilEnd(context, vm, runtime)
     ended.catch(() => {})
-    confine(
-      context,
-      vm,
-      [child.launched.qemu.identity, ...child.launched.helpers].map(({ pid }) => pid),
-    )
+    // Not passt: it would leave the group whose filter keeps the guest off this host.
+    confine(context, vm, [child.launched.qemu.identity.pid])
     await Promise.race([load(parts, plan, runtime, timings, handle), ended])
     timings.runningMs = performance.now() - plan.requestedAtMs
     faultPoint('fork.running')

@@ -1,5 +1,6 @@
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { removeNetworkGroup } from '../host/network-group.ts'
 import { signalProcess } from '../host/process-identity.ts'
 import { findKeeper } from '../memory/keeper.ts'
 import { asRametError } from '../shared/errors.ts'
@@ -31,6 +32,8 @@ export async function reconcile(parts: EngineParts, templates: TemplateService):
     )
   })
   await recoverTemplates(parts, templates)
+  // Left by a daemon that died between the end of the last user network and this.
+  removeNetworkGroup()
   return reaped
 }
 

@@ -1,7 +1,9 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { removeNetworkGroup } from '../host/network-group.ts'
 import { isRunning, type ProcessIdentity, signalProcess, waitForExit } from '../host/process-identity.ts'
 import { processesIn } from '../host/processes-in.ts'
+import { userNetworksOf } from '../qemu/user-network.ts'
 import { RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
 import type { EngineContext } from './context.ts'
@@ -13,12 +15,16 @@ export async function endProcesses(identities: readonly ProcessIdentity[]): Prom
 }
 
 /**
- * Ends all that runs for a vm, known or not: whatever works in its directory is its own. Then the
+ * Ends all that runs for a vm, known or not: whatever works in its directory is its own, and so is its passt. Then the
  * journal has nothing more to say about processes of this vm.
  */
 export async function endAllOf(context: EngineContext, vmId: string): Promise<number> {
-  const found = processesIn(context.paths.vm(vmId))
-  await endProcesses(found)
+  const dir = context.paths.vm(vmId)
+  const found = [...processesIn(dir), ...userNetworksOf(dir)]
+  // A passt ends by itself with its QEMU; one that is just about to is not found by name any more.
+  const ending = context.vms.get(vmId)?.helpers ?? []
+  await endProcesses([...found, ...ending])
+  if (found.length > 0 || ending.length > 0) removeNetworkGroup()
   const entries = context.journal.openOf(vmId)
   if (entries.some((entry) => entry.kind === 'cgroup')) await context.cgroups.remove(vmId)
   context.journal.release(

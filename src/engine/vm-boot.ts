@@ -81,11 +81,8 @@ async function spawn(parts: EngineParts, vm: VmRecord, handle: OperationHandle):
   const runtime = parts.runtimes.add(vm, qemu)
   await context.vms.update(vm.id, { process: qemu.identity, helpers })
   faultPoint('boot.recorded')
-  confine(
-    context,
-    vm,
-    [qemu.identity, ...helpers].map((process) => process.pid),
-  )
+  // Not passt: it would leave the group whose filter keeps the guest off this host.
+  confine(context, vm, [qemu.identity.pid])
   return { qemu, runtime, timings: { diskMs: launched.diskMs, spawnMs: launched.spawnMs } }
 }
 

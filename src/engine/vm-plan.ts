@@ -4,6 +4,7 @@ import { type ImageManifest, diskFile as imageDiskFile, initrdFile, kernelFile }
 import type { VmCreate } from '../api/vm-create.ts'
 import type { DiskPlan, LaunchPlan } from '../fork/launch.ts'
 import { macOf } from '../fork/seat.ts'
+import { requireRoot } from '../host/network-group.ts'
 import type { ProcessUser } from '../host/spawn-detached.ts'
 import { defaultUidRange } from '../host/uids.ts'
 import type { OpenBase } from '../memory/base.ts'
@@ -59,6 +60,7 @@ export function planVm(
           },
         ]
   const networks = request.nics ?? [{ network: 'isolated' as const }]
+  if (networks.some(({ network }) => network === 'user')) requireRoot()
   return {
     schemaVersion: 1,
     id,

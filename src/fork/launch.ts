@@ -85,7 +85,7 @@ export async function launch(plan: LaunchPlan, tools: LaunchTools, signal?: Abor
   const diskMs = performance.now() - diskStartMs
   signal?.throwIfAborted()
   const spawnStartMs = performance.now()
-  const { nics, helpers } = await connectNics(plan, tools)
+  const { nics, helpers, journalIds } = await connectNics(plan, tools, signal)
   faultPoint('launch.network')
   const qemu = await startQemu({
     dir: plan.dir,
@@ -109,7 +109,13 @@ export async function launch(plan: LaunchPlan, tools: LaunchTools, signal?: Abor
     },
   })
   faultPoint('launch.connected')
-  return { qemu, helpers, journalIds: [directoryId, processId], diskMs, spawnMs: performance.now() - spawnStartMs }
+  return {
+    qemu,
+    helpers,
+    journalIds: [directoryId, processId, ...journalIds],
+    diskMs,
+    spawnMs: performance.now() - spawnStartMs,
+  }
 }
 
 /** The directory may be there from an earlier run, with disks that are kept and sockets that nobody answers. */
@@ -132,11 +138,15 @@ async function makeDisk(plan: LaunchPlan, disk: DiskPlan, index: number): Promis
   })
 }
 
-async function connectNics(
-  plan: LaunchPlan,
-  tools: LaunchTools,
-): Promise<{ nics: NicSource[]; helpers: ProcessIdentity[] }> {
+interface ConnectedNics {
+  nics: NicSource[]
+  helpers: ProcessIdentity[]
+  journalIds: number[]
+}
+
+async function connectNics(plan: LaunchPlan, tools: LaunchTools, signal?: AbortSignal): Promise<ConnectedNics> {
   const helpers: ProcessIdentity[] = []
+  const journalIds: number[] = []
   const nics: NicSource[] = []
   for (const [index, nic] of plan.nics.entries()) {
     if (nic.network !== 'user') {
@@ -144,6 +154,11 @@ async function connectNics(
       continue
     }
     const socketName = nicSocket(index)
+    const ident = { role: 'passt', name: basename(plan.dir), socketName }
+    const [networkId = 0] = tools.journal.intend([
+      { operation: plan.operationId, owner: plan.vmId, kind: 'network', ident },
+    ])
+    journalIds.push(networkId)
     const { identity } = await startUserNetwork({
       dir: plan.dir,
       socketName,
@@ -151,9 +166,11 @@ async function connectNics(
       gateway: gatewayOf(index),
       spawn: tools.spawn,
       ...(plan.user === undefined ? {} : { user: plan.user }),
+      ...(signal === undefined ? {} : { signal }),
+      onSpawn: (passt) => tools.journal.hold([{ id: networkId, ident: { ...ident, ...passt } }]),
     })
     helpers.push(identity)
     nics.push({ mac: nic.mac, network: { kind: 'stream', socketPath: socketName } })
   }
-  return { nics, helpers }
+  return { nics, helpers, journalIds }
 }

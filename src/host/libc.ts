@@ -30,6 +30,7 @@ export const ioctlBufferRaw: (fd: number, request: Long, buffer: Buffer) => numb
 export const fallocateRaw: (fd: number, mode: number, offset: Long, length: Long) => number = libc.func(
   'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
 )
+export const flockRaw: (fd: number, operation: number) => number = libc.func('int flock(int fd, int operation)')
 export const lseekRaw: (fd: number, offset: Long, whence: number) => Long = libc.func(
   'int64_t lseek(int fd, int64_t offset, int whence)',
 )

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs'
 import type { CgroupDriver } from './cgroups.ts'
 import { type Finding, fine, missing, slow } from './finding.ts'
 import { acceleratorFinding, type chooseAccelerator } from './kvm.ts'
+import { userNetworkFinding } from './network-group.ts'
 import {
   hugePageFinding,
   memfdFinding,
@@ -40,6 +41,7 @@ export async function probeHost(options: ProbeHostOptions): Promise<Finding[]> {
     ['userfaultfd', () => userfaultfdFinding({ ...userfaultfdFacts(), privileged })],
     ['huge-pages', () => hugePageFinding()],
     ['cgroups', () => cgroupFinding(options.cgroups)],
+    ['user-network', userNetworkFinding],
     ['uids', () => uidFinding(options.uidRange, privileged)],
     ['disk', () => diskSpaceFinding(options.dataDirectory)],
     ['reflink', () => reflinkFinding(options.dataDirectory)],

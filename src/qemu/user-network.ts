@@ -1,14 +1,16 @@
-import { closeSync } from 'node:fs'
+import { closeSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type ProcessIdentity, signalProcess } from '../host/process-identity.ts'
-import type { ProcessUser, SpawnDetached } from '../host/spawn-detached.ts'
+import { confineNetwork, requireRoot } from '../host/network-group.ts'
+import { identify, type ProcessIdentity, signalProcess } from '../host/process-identity.ts'
+import type { DetachedProcess, ProcessUser, SpawnDetached } from '../host/spawn-detached.ts'
+import { spawnGated } from '../host/start-gate.ts'
 import { waitForPath } from '../host/wait-for-path.ts'
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import { openLog } from './qemu-log.ts'
 
 export interface UserNetworkOptions {
-  /** directory of the vm */
+  /** directory of the vm, absolute */
   dir: string
   /** name of the socket in it that QEMU's `stream` netdev connects to */
   socketName: string
@@ -18,37 +20,93 @@ export interface UserNetworkOptions {
   spawn: SpawnDetached
   user?: ProcessUser
   signal?: AbortSignal
+  /** told of the process before anything else can fail: the journal's chance */
+  onSpawn?: (identity: ProcessIdentity) => void
 }
 
 /**
- * Starts passt: outbound connections of one NIC become sockets of an unprivileged process. The gateway is
- * not mapped to the host (`--no-map-gw`), no port is opened, and it ends with the QEMU it serves.
+ * Starts passt: outbound connections of one NIC become sockets of an unprivileged process, which a packet
+ * filter keeps off this host and off link-local addresses. passt itself would connect a guest to the host's
+ * loopback. No port is opened, and it ends with the QEMU it serves.
  *
- * @throws RametError `HOST_UNFIT` when passt is not installed, `VMM_FAILED` when it did not come up
+ * @throws RametError `PRIVILEGE` when the daemon is not root, `HOST_UNFIT` when passt is not installed or
+ *   the kernel has no such filter, `VMM_FAILED` when it did not come up, or the signal's reason
  */
 export async function startUserNetwork(options: UserNetworkOptions): Promise<{ identity: ProcessIdentity }> {
-  const [address = '', prefix = '16'] = options.address.split('/')
+  requireRoot()
   const logFd = openLog(options.dir)
+  let started: DetachedProcess | undefined
   try {
-    const { identity } = await options.spawn({
-      command: 'passt',
-      args: [
-        ...['--foreground', '--one-off', '--quiet', '--stderr', '--socket', options.socketName],
-        ...['--no-map-gw', '--address', address, '--netmask', prefix, '--gateway', options.gateway],
-        ...['--ipv4-only', '--tcp-ports', 'none', '--udp-ports', 'none'],
-      ],
-      cwd: options.dir,
-      stdio: ['ignore', logFd, logFd],
-      ...(options.user === undefined ? {} : { user: options.user }),
-    })
-    try {
-      await waitForPath(join(options.dir, options.socketName), limits.qmpConnectTimeoutMs, options.signal)
-    } catch (error) {
-      signalProcess(identity, 'SIGKILL')
-      throw new RametError('VMM_FAILED', { message: 'passt did not come up', cause: error })
-    }
-    return { identity }
+    const { spawn, user } = options
+    started = await spawnGated(
+      spawn,
+      {
+        command: 'passt',
+        args: passtArguments(options),
+        cwd: options.dir,
+        stdio: ['ignore', logFd, logFd],
+        ...(user === undefined ? {} : { user }),
+      },
+      ({ identity }) => {
+        options.onSpawn?.(identity)
+        // passt keeps sockets in stock from its first moment on: it must not have begun.
+        confineNetwork(identity.pid)
+      },
+    )
+    await untilListening(started, options)
+    return { identity: started.identity }
+  } catch (error) {
+    if (started !== undefined) signalProcess(started.identity, 'SIGKILL')
+    throw error
   } finally {
     closeSync(logFd)
+  }
+}
+
+function passtArguments(options: UserNetworkOptions): string[] {
+  const [address = '', prefix = '16'] = options.address.split('/')
+  return [
+    // passt leaves its working directory, so it is the socket's whole path that tells whose it is.
+    ...['--foreground', '--one-off', '--quiet', '--stderr', '--socket', join(options.dir, options.socketName)],
+    ...['--no-map-gw', '--address', address, '--netmask', prefix, '--gateway', options.gateway],
+    ...['--ipv4-only', '--tcp-ports', 'none', '--udp-ports', 'none'],
+  ]
+}
+
+async function untilListening(started: DetachedProcess, options: UserNetworkOptions): Promise<void> {
+  const ended = new AbortController()
+  started.child.once('exit', (code) => ended.abort(new Error(`passt ended (exit code ${code})`)))
+  const either = options.signal ? AbortSignal.any([options.signal, ended.signal]) : ended.signal
+  try {
+    await waitForPath(join(options.dir, options.socketName), limits.qmpConnectTimeoutMs, either)
+  } catch (error) {
+    options.signal?.throwIfAborted()
+    throw new RametError('VMM_FAILED', {
+      message: 'passt did not come up, so there is no network `user`',
+      remediation: 'passt needs an IPv4 default route on this host; the QEMU log of the VM has its own words.',
+      cause: error,
+    })
+  }
+}
+
+/** All passt processes that serve a vm, also those whose pid was never written down. */
+export function userNetworksOf(dir: string): ProcessIdentity[] {
+  const found: ProcessIdentity[] = []
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue
+    const [program = '', ...args] = argumentsOf(entry)
+    if (!program.endsWith('passt') || !args.some((arg) => arg.startsWith(`${dir}/`))) continue
+    const identity = identify(Number(entry))
+    if (identity !== undefined) found.push(identity)
+  }
+  return found
+}
+
+/** Empty when the process has just ended. */
+function argumentsOf(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+  } catch {
+    return []
   }
 }

@@ -1,0 +1,41 @@
+/**
+ * Listens on TCP and UDP on all addresses, and says every contact as a line. Run as a program, it does so where it
+ * was started, which may be another network namespace: `listener.ts PORT [HOST]`.
+ */
+import { createSocket } from 'node:dgram'
+import { createServer } from 'node:net'
+import process from 'node:process'
+
+export interface Listener {
+  port: number
+  close: () => Promise<void>
+}
+
+/** Answers TCP connections with `hello` and datagrams with `pong`. */
+export async function listen(port: number, onContact: (contact: string) => void, host = '::'): Promise<Listener> {
+  const server = createServer((socket) => {
+    onContact(`tcp ${socket.localAddress?.replace('::ffff:', '')}`)
+    socket.on('error', () => {})
+    socket.end('hello\n')
+  })
+  await new Promise<void>((resolve) => server.listen(port, host, resolve))
+  const address = server.address()
+  const taken = typeof address === 'object' && address !== null ? address.port : port
+  const udp = createSocket({ type: host.includes(':') ? 'udp6' : 'udp4' }, (message, from) => {
+    onContact(`udp ${message.toString()}`)
+    udp.send('pong', from.port, from.address)
+  })
+  await new Promise<void>((resolve) => udp.bind(taken, host, resolve))
+  return {
+    port: taken,
+    close: async () => {
+      await new Promise<void>((resolve) => udp.close(() => resolve()))
+      await new Promise<void>((resolve) => server.close(() => resolve()))
+    },
+  }
+}
+
+if (import.meta.main) {
+  await listen(Number(process.argv[2]), (contact) => process.stdout.write(`${contact}\n`), process.argv[3])
+  process.stdout.write('listening\n')
+}
