@@ -23,10 +23,27 @@ static int write_new(const char *path, const char *contents, int flags) {
   return error;
 }
 
+/* A link is not followed, and what is not there is not made. */
+static int overwrite(const char *path, const char *contents) {
+  int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  size_t len = strlen(contents);
+  struct stat before;
+  int error = fstat(fd, &before) < 0 ? -errno : S_ISREG(before.st_mode) ? write_all(fd, contents, len) : -EINVAL;
+  if (!error && before.st_size > (off_t)len && ftruncate(fd, (off_t)len) < 0) error = -errno;
+  close(fd);
+  return error;
+}
+
+/*
+ * A file that is there is written over, not exchanged for a new one: to make, rename and forget an inode is much
+ * kernel, which a fresh child has to translate first under emulation. The workload stands still meanwhile.
+ */
 int replace_file(const char *own_path, const char *contents) {
   char path[512], beside[520];
   if (!agent_path(path, sizeof path, own_path) || !text_join(beside, sizeof beside, path, ".ramet", NULL))
     return -ENAMETOOLONG;
+  if (overwrite(path, contents) == 0) return 0;
   int error = write_new(beside, contents, O_NOFOLLOW);
   if (error) return error;
   if (rename(beside, path) == 0) return 0;
