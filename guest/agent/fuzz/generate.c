@@ -13,8 +13,8 @@ static const char *const operations[] = {
     "proc.forget", "file.stat", "file.list", "file.read", "file.write", "file.mkdir", "file.remove", "file.rename", "watch",
     "tunnel", "hooks.run", "freeze", "thaw", "identity.apply", "clock.set", "metrics", "sync", "fs.freeze", "fs.thaw",
     "shutdown", "nonsense", ""};
-static const char *const texts[] = {"", "a", "/tmp/x", "cat", "root", "nobody:0", "10.0.0.2/24", "0123456789abcdef0123456789abcdef",
-                                    "kid", "NAME=value", "=", "/", "relative/path", "pre-snapshot", "fd00::2/64"};
+static const char *const texts[] = {"", "a", "/tmp/x", "cat", "root", "nobody:0", "10.0.0.2/24",
+                                    "0123456789abcdef0123456789abcdef", "kid", "NAME=value", "=", "/", "relative/path", "pre-snapshot", "fd00::2/64"};
 static const uint16_t keys[] = {1, 2, 12, 16, 16, 17, 18, 19, 20, 20, 22, 22, 22, 24, 25, 26, 30, 31, 33, 40, 41, 42, 48, 49, 51,
                                 60, 61, 70, 71, 72, 73, 74, 75, 77, 77, 78, 79, 80, 81, 82, 10, 4711};
 

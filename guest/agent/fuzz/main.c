@@ -165,7 +165,8 @@ int main(int argc, char **argv) {
     input_len = generate(input, 65536);
     one(seed + run);
   }
-  const char *left[] = {"/run/ramet/identity.json", "/run/ramet", "/run", "/etc/hostname", "/etc/hosts", "/etc/machine-id", "/etc", ""};
+  const char *left[] = {"/run/ramet/identity.json", "/run/ramet", "/run", "/etc/hostname", "/etc/hosts", "/etc/machine-id",
+                        "/etc", ""};
   for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
     char path[128];
     if (text_join(path, sizeof path, root, left[i], NULL)) remove(path);

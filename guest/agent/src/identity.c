@@ -137,9 +137,11 @@ static int write_record(const char *hostname, const char *machine_id) {
   add_member(&t, "bootId", agent.boot_id);
   add_number(&t, "at", clock_now() / NS_PER_MS);
   text_add(&t, "}\n");
-  if (!agent_path(dir, sizeof dir, "/run/ramet")) return -ENAMETOOLONG;
-  mkdir(dir, 0755);
-  return t.cut ? -EFBIG : replace_file("/run/ramet/identity.json", json);
+  if (t.cut || !agent_path(dir, sizeof dir, "/run/ramet")) return -ENAMETOOLONG;
+  int error = replace_file("/run/ramet/identity.json", json);
+  if (error != -ENOENT) return error;
+  mkdir(dir, 0755); /* the first identity of this guest */
+  return replace_file("/run/ramet/identity.json", json);
 }
 
 static void answer(const struct request *rq, const char *hostname, const char *machine_id, const uint8_t *proof) {

@@ -57,18 +57,17 @@ static int ifindex_of(struct fields record) {
   return index < nic_count ? nics[index].ifindex : -ENODEV;
 }
 
-static int apply_mac(int ifindex, struct fields record) {
+static int apply_mac(int ifindex, struct fields record, struct link_state *now) {
   struct field mac;
-  struct link_state now;
   if (!field_find(record, F_MAC, &mac)) return 0;
   if (mac.len != MAC_BYTES) return -EINVAL;
-  int error = net_get_link(ifindex, &now);
-  if (error || memcmp(now.mac, mac.at, MAC_BYTES) == 0) return error;
+  if (memcmp(now->mac, mac.at, MAC_BYTES) == 0) return 0;
   /* Taking the link down and up costs a child some 20 ms under emulation, so only for a driver that insists. */
-  error = net_set_mac(ifindex, mac.at);
-  if (!now.up || (error && error != -EBUSY)) return error;
+  int error = net_set_mac(ifindex, mac.at);
+  if (!now->up || (error && error != -EBUSY)) return error;
   if (!error) return net_renew_ipv6(ifindex, mac.at);
   error = net_set_up(ifindex, false);
+  now->up = false;
   return error ? error : net_set_mac(ifindex, mac.at);
 }
 
@@ -105,14 +104,16 @@ int nic_apply(struct fields record, const char **message) {
   if (agent.dry) return 0;
   int ifindex = ifindex_of(record);
   if (ifindex < 0) return ifindex;
+  struct link_state now;
   *message = "the MAC address cannot be set";
-  error = apply_mac(ifindex, record);
+  error = net_get_link(ifindex, &now);
+  if (!error) error = apply_mac(ifindex, record, &now);
   if (error) return error;
   *message = "the addresses cannot be set";
   error = apply_addresses(ifindex, record);
   if (error) return error;
   *message = "the link cannot be brought up or down";
-  error = net_set_up(ifindex, up != 0);
+  if (now.up != (up != 0)) error = net_set_up(ifindex, up != 0);
   if (error) return error;
   /* Only a link that is up takes routes. */
   *message = "the default route cannot be set";

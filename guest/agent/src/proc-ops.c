@@ -126,7 +126,7 @@ static void put_proc(struct buf *b, const struct proc *p) {
   put_text_field(b, F_STATE, p->state == PROC_EXITED ? "exited" : "running");
   put_u64_field(b, F_STARTED_NS, p->started_ns);
   if (p->state == PROC_EXITED) put_exit_fields(b, p);
-  put_u64_field(b, F_FLAGS, p->start_flags | (p->detached ? PROC_DETACHED : 0) | (p->attaches ? PROC_ATTACHED : 0));
+  put_u64_field(b, F_FLAGS, p->start_flags | (p->attaches ? PROC_ATTACHED : 0));
   put_u64_field(b, F_STDIN_OFFSET, p->in_ring.tail);
   put_u64_field(b, F_STDOUT_OFFSET, p->out[0].ring.tail);
   put_u64_field(b, F_STDERR_OFFSET, p->out[1].ring.tail);
