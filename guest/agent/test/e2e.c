@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -208,6 +209,7 @@ int main(int argc, char **argv) {
   CHECK(pipe(ready) == 0);
   pid_t agent = fork();
   if (agent == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed check leaves no agent behind */
     dup2(ready[1], 2);
     close(ready[0]);
     execl(argv[1], argv[1], "--socket", socket_path, "--dry", "--root", root, (char *)NULL);
