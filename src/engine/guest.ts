@@ -9,8 +9,8 @@ import type { Log } from '../shared/log.ts'
 export interface GuestOptions {
   /** unix socket of the agent's port */
   socketPath: string
-  /** for messages */
-  vmName: string
+  /** for messages; asked each time, since an armed child gets its name later */
+  vmName: () => string
   clock: Clock
   log: Log
   /** makes a session fit for use before anybody gets it: a guest that has rebooted needs its identity again */
@@ -26,10 +26,16 @@ export class Guest {
   readonly #link: AgentLink
   readonly #closing = new AbortController()
   #current: Promise<AgentSession> | undefined
+  #opening: Promise<AgentSession> | undefined
 
   constructor(options: GuestOptions) {
     this.#options = options
     this.#link = new AgentLink({ path: options.socketPath, clock: options.clock, log: options.log })
+  }
+
+  /** Connects to a QEMU that has no guest yet. @throws RametError `AGENT_LINK_LOST` */
+  connectAhead(): Promise<void> {
+    return this.#link.connect(this.#closing.signal)
   }
 
   /**
@@ -44,12 +50,20 @@ export class Guest {
 
   publish(session: AgentSession): void {
     this.#current = Promise.resolve(session)
-    void session.closed.then((error) => this.#reopen(error))
+    void session.closed.then((error) => this.#reopen(error.message))
   }
 
   /** Opens sessions by itself from now on: for a guest that an earlier daemon started. */
   connect(): void {
-    this.#take(this.#openPrepared())
+    this.#take()
+  }
+
+  /**
+   * The machine was reset: whoever had a session has lost it, although the connection stands, and the next
+   * one is opened as the guest boots. One reboot resets several times.
+   */
+  reset(): void {
+    if (this.#current !== undefined) this.#reopen('the guest was reset')
   }
 
   /** The open session, without waiting. */
@@ -63,11 +77,11 @@ export class Guest {
    * @throws RametError `GUEST_UNREACHABLE` when none opens in time, or the signal's reason
    */
   async session(signal?: AbortSignal): Promise<AgentSession> {
-    if (this.#current === undefined) throw unreachable(this.#options.vmName)
+    if (this.#current === undefined) throw unreachable(this.#options.vmName())
     const timeout = AbortSignal.timeout(limits.linkConnectTimeoutMs)
     const either = signal === undefined ? timeout : AbortSignal.any([signal, timeout])
     const stopped = Promise.withResolvers<never>()
-    const onAbort = () => stopped.reject(signal?.aborted ? signal.reason : unreachable(this.#options.vmName))
+    const onAbort = () => stopped.reject(signal?.aborted ? signal.reason : unreachable(this.#options.vmName()))
     either.addEventListener('abort', onAbort, { once: true })
     try {
       return await Promise.race([this.#current, stopped.promise])
@@ -82,16 +96,28 @@ export class Guest {
     this.#link.close()
   }
 
-  #reopen(reason: RametError): void {
-    if (this.#closing.signal.aborted) return
+  #reopen(reason: string): void {
+    if (this.#closing.signal.aborted || this.#opening !== undefined) return
     const { log, vmName } = this.#options
-    log.info({ vm: vmName, reason: reason.message }, 'guest session lost; opening another')
-    this.#take(this.#openPrepared())
+    log.info({ vm: vmName(), reason }, 'guest session lost; opening another')
+    this.#take()
   }
 
-  #take(session: Promise<AgentSession>): void {
-    session.catch(() => {})
-    this.#current = session
+  #take(): void {
+    const opening = this.#openPrepared()
+    opening.catch(() => {})
+    this.#opening = opening
+    this.#current = opening
+    opening.then(
+      (session) => {
+        this.#opening = undefined
+        // It may have been lost while this was still counted as opening.
+        if (!session.open) this.#reopen('lost as soon as it was open')
+      },
+      () => {
+        this.#opening = undefined
+      },
+    )
   }
 
   async #openPrepared(): Promise<AgentSession> {
@@ -100,11 +126,11 @@ export class Guest {
       try {
         const session = await this.open(bootSchedule, limits.guestBootTimeoutMs)
         await prepare(session)
-        void session.closed.then((error) => this.#reopen(error))
+        void session.closed.then((error) => this.#reopen(error.message))
         return session
       } catch (error) {
         if (this.#closing.signal.aborted) throw error
-        log.warn({ vm: vmName, reason: asRametError(error).message }, 'guest agent not reached; trying again')
+        log.warn({ vm: vmName(), reason: asRametError(error).message }, 'guest agent not reached; trying again')
         await clock.sleep(limits.linkRetryMs, this.#closing.signal)
       }
     }

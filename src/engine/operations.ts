@@ -131,11 +131,17 @@ export class Operations {
       abort,
       done: Promise.resolve(),
     }
+    let lastToldMs = Number.NEGATIVE_INFINITY
     const handle: OperationHandle = {
       id: operation.id,
       signal: abort.signal,
       progress: (progress) => {
+        const isNews = progress.stage !== live.operation.progress.stage
         live.operation = { ...live.operation, progress }
+        // Copying tells of each chunk; listeners need a few a second, or they lose the events of others.
+        const nowMs = this.#clock.monotonicMs()
+        if (!isNews && nowMs - lastToldMs < limits.progressIntervalMs) return
+        lastToldMs = nowMs
         this.#emit('operation.progress', live.operation)
       },
     }

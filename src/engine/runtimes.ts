@@ -32,20 +32,22 @@ export class Runtimes {
   }
 
   /** Takes a QEMU under care; its guest need not run yet. */
-  add(vm: VmRecord, qemu: QemuProcess): VmRuntime {
-    const guest = this.guestOf(vm.id, vm.name, qemu.dir)
+  add(vm: VmRecord, qemu: QemuProcess, guest: Guest = this.guestOf(vm.id, qemu.dir)): VmRuntime {
     const runtime = new VmRuntime({ vmId: vm.id, qemu, guest, console: this.consoleOf(vm.id) })
     this.#runtimes.set(vm.id, runtime)
+    qemu.qmp.onEvent((event) => {
+      if (event.name === 'RESET') guest.reset()
+    })
     void runtime.ended.then((end) => {
       if (this.#runtimes.get(vm.id) === runtime) this.#onEnd(vm.id, runtime, end)
     })
     return runtime
   }
 
-  guestOf(vmId: string, vmName: string, dir: string): Guest {
+  guestOf(vmId: string, dir: string): Guest {
     return new Guest({
       socketPath: join(dir, machineFiles.agent),
-      vmName,
+      vmName: () => this.#context.vms.get(vmId)?.name ?? vmId,
       clock: this.#context.clock,
       log: this.#context.log,
       prepare: (session) => this.#prepare(vmId, session),

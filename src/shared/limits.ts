@@ -112,6 +112,7 @@ export const limits = {
 
   // operations, events
   statsTimeoutMs: 2_000,
+  progressIntervalMs: 100,
   operationHistoryCount: 1_000,
   eventHistoryCount: 1_000,
   eventSubscriberCount: 64,
