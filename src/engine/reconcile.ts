@@ -88,10 +88,10 @@ async function reapDirectories(context: EngineContext): Promise<number> {
 async function recoverTemplates(parts: EngineParts, templates: TemplateService): Promise<void> {
   const { context } = parts
   for (const template of context.templates.list()) {
-    if (template.state === 'ready') continue
+    if (template.state === 'ready' && template.making === undefined) continue
     const handle = { id: 'recovery', signal: new AbortController().signal, progress: () => {} }
     try {
-      if (template.state === 'creating') await templates.recover(template, handle)
+      if (template.state === 'creating' || template.state === 'ready') await templates.recover(template, handle)
       else await templates.discard(template)
     } catch (error) {
       context.log.error(

@@ -94,23 +94,34 @@ export class TemplateService {
     faultPoint('template.ended')
     const disks = await sealDisks(context, template, vm, handle)
     faultPoint('template.sealed')
-    const ready = await context.templates.update(template.id, { state: 'ready', disks, making: undefined })
+    const ready = await context.templates.update(template.id, { state: 'ready', disks })
     faultPoint('template.ready')
+    return this.#consume(ready)
+  }
+
+  /** The template stands by itself: what is left of its vm goes. Until that is so, `making` names the vm. */
+  async #consume(ready: TemplateRecord): Promise<TemplateRecord> {
+    const { context } = this.#parts
     context.journal.release(
       context.journal
-        .openOf(template.id)
+        .openOf(ready.id)
         .filter(({ kind }) => kind === 'directory')
         .map(({ id }) => id),
     )
-    await transition(context, vm.id, 'remove')
-    await discardVm(this.#parts, vm.id)
-    this.#announce(ready)
-    return ready
+    const vm = context.vms.get(ready.making?.vmId ?? '')
+    if (vm !== undefined) {
+      await transition(context, vm.id, 'remove')
+      await discardVm(this.#parts, vm.id)
+    }
+    const settled = await context.templates.update(ready.id, { making: undefined })
+    this.#announce(settled)
+    return settled
   }
 
   /** What a restarted daemon does with a template whose making was cut short: finishes it if it can, else undoes it. */
   async recover(template: TemplateRecord, handle: OperationHandle): Promise<void> {
     const { making } = template
+    if (template.state === 'ready') return void (await this.#consume(template))
     const vm = this.#parts.context.vms.get(making?.vmId ?? '')
     if (making?.captured !== true || vm === undefined) return this.discard(template)
     if (vm.process !== undefined && isRunning(vm.process)) {
