@@ -88,6 +88,23 @@ export class AgentLink {
     }
   }
 
+  /**
+   * Connects ahead of the first session. A guest whose state is loaded after it finds its host as connected as it
+   * was when that state was saved, and is spared the news of a host that went and came back.
+   *
+   * @throws RametError `AGENT_LINK_LOST`, or the signal's reason
+   */
+  async connect(signal: AbortSignal): Promise<void> {
+    this.#enter('connecting')
+    try {
+      await this.#connect(signal)
+      this.#enter('idle')
+    } catch (error) {
+      this.#drop(asRametError(error))
+      throw error
+    }
+  }
+
   /** Closes connection and session; the guest goes on, and keeps what its processes write. */
   close(): void {
     this.#enter('closed')

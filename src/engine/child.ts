@@ -4,6 +4,7 @@ import { macOf } from '../fork/seat.ts'
 import { checkMemoryFor } from '../memory/base.ts'
 import { armIncoming } from '../qemu/incoming.ts'
 import { newId } from '../shared/ids.ts'
+import type { Guest } from './guest.ts'
 import { vmmOverheadBytes } from './limits-of-vm.ts'
 import type { EngineParts } from './parts.ts'
 import type { TemplateRecord, VmRecord } from './records.ts'
@@ -15,6 +16,8 @@ export interface ArmedChild {
   /** all of its record but what the fork's caller decides */
   draft: VmRecord
   launched: Launched
+  /** connected already, though there is nobody yet to talk to */
+  guest: Guest
 }
 
 /** The record of a template's next child. */
@@ -75,7 +78,9 @@ export async function armChild(
     const plan = launchPlan(context, { vm: draft, manifest, operationId, base })
     const launched = await launch(plan, { journal: context.journal, spawn: context.spawn }, signal)
     await armIncoming(launched.qemu)
-    return { draft: { ...draft, process: launched.qemu.identity, helpers: launched.helpers }, launched }
+    const guest = parts.runtimes.guestOf(draft.id, launched.qemu.dir)
+    await guest.connectAhead()
+    return { draft: { ...draft, process: launched.qemu.identity, helpers: launched.helpers }, launched, guest }
   } catch (error) {
     await discardDraft(parts, draft)
     throw error
@@ -83,7 +88,7 @@ export async function armChild(
 }
 
 /** Takes away a child that has no record yet. */
-export async function discardDraft(parts: EngineParts, draft: VmRecord): Promise<void> {
+async function discardDraft(parts: EngineParts, draft: VmRecord): Promise<void> {
   await endAllOf(parts.context, draft.id)
   await removeDirectory(parts.context, draft.id)
   parts.context.seats.free(draft.seat)

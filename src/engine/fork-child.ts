@@ -51,7 +51,7 @@ export async function forkChild(parts: ForkParts, plan: ChildPlan, handle: Opera
   const child = parts.armed.take(plan.template.id) ?? (await armNow(parts, plan, handle, timings))
   const vm = await register(parts, plan, child)
   try {
-    const runtime = parts.runtimes.add(vm, child.launched.qemu)
+    const runtime = parts.runtimes.add(vm, child.launched.qemu, child.guest)
     const ended = untilEnd(context, vm, runtime)
     ended.catch(() => {})
     // Not passt: it would leave the group whose filter keeps the guest off this host.
