@@ -87,8 +87,10 @@ void power_begin(bool reboot) {
   }
   log_line(reboot ? "rebooting" : "powering off", NULL);
   timer_set(&grace, GRACE_NS, grace_over);
-  /* ESRCH: there is nobody. */
-  if (kill(-1, SIGTERM) < 0) power_no_children();
+  kill(-1, SIGTERM);
+  /* With no children there is no SIGCHLD to wait for. (kill tells nothing: it counts the kernel's threads.) */
+  siginfo_t info;
+  if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD) power_no_children();
 }
 
 static void begin_now(struct timer *t) {
