@@ -1,5 +1,5 @@
 import { RametError } from '../shared/errors.ts'
-import type { Store, StoredDocument, Write } from './store.ts'
+import type { Durability, Store, StoredDocument, Write } from './store.ts'
 
 export interface Stored<T> {
   readonly key: string
@@ -33,8 +33,8 @@ export class Bucket<T> {
   }
 
   /** @throws RametError `STORE_CONFLICT` when the key exists */
-  async create(key: string, value: T): Promise<Stored<T>> {
-    return { key, value, revision: await this.#store.create(this.name, key, value) }
+  async create(key: string, value: T, durability?: Durability): Promise<Stored<T>> {
+    return { key, value, revision: await this.#store.create(this.name, key, value, durability) }
   }
 
   /** @throws RametError `STORE_CONFLICT` when `before` is no longer what is stored */

@@ -5,12 +5,7 @@ import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import { applicationId, migrations } from './migrations.ts'
 import { fromSqlite } from './sqlite-error.ts'
-
-/**
- * What a commit must survive. `power`: a power cut (one disk flush, the dear part of a commit).
- * `kill`: the death of this process only; right for records of things that a power cut ends too.
- */
-export type Durability = 'power' | 'kill'
+import type { Durability } from './store.ts'
 
 /** SQLite's name for a database without a file, for tests */
 const inMemory = ':memory:'

@@ -2,8 +2,8 @@ import { assert } from '../shared/assert.ts'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
-import type { Database, Durability } from './database.ts'
-import type { Json } from './store.ts'
+import type { Database } from './database.ts'
+import type { Durability, Json } from './store.ts'
 
 /** What can be acquired on a host, and so be left over on it. */
 export type AcquisitionKind = 'process' | 'keeper' | 'socket' | 'cgroup' | 'network' | 'directory' | 'file' | 'base'

@@ -1,7 +1,16 @@
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import type { Database } from './database.ts'
-import { checkBucket, checkKey, conflict, encodeValue, type Store, type StoredDocument, type Write } from './store.ts'
+import {
+  checkBucket,
+  checkKey,
+  conflict,
+  type Durability,
+  encodeValue,
+  type Store,
+  type StoredDocument,
+  type Write,
+} from './store.ts'
 
 /** The store of a single host, in the database that the journal shares. */
 export class SqliteStore implements Store {
@@ -30,8 +39,8 @@ export class SqliteStore implements Store {
     return rows.map((row) => this.#document(row))
   }
 
-  async create(bucket: string, key: string, value: unknown): Promise<number> {
-    return this.commitNow([{ op: 'create', bucket, key, value }])[0] ?? 0
+  async create(bucket: string, key: string, value: unknown, durability?: Durability): Promise<number> {
+    return this.commitNow([{ op: 'create', bucket, key, value }], durability)[0] ?? 0
   }
 
   async update(bucket: string, key: string, value: unknown, expectedRevision: number): Promise<number> {
@@ -42,12 +51,12 @@ export class SqliteStore implements Store {
     this.commitNow([{ op: 'delete', bucket, key, ...(expectedRevision === undefined ? {} : { expectedRevision }) }])
   }
 
-  async commit(writes: readonly Write[]): Promise<number[]> {
-    return this.commitNow(writes)
+  async commit(writes: readonly Write[], durability?: Durability): Promise<number[]> {
+    return this.commitNow(writes, durability)
   }
 
   /** `commit`, without the promise: for a transaction that covers the journal too. */
-  commitNow(writes: readonly Write[]): number[] {
+  commitNow(writes: readonly Write[], durability?: Durability): number[] {
     if (writes.length > limits.storeCommitCount)
       throw new RametError('TOO_LARGE', { message: `a commit of more than ${limits.storeCommitCount} writes` })
     // everything that can be refused without the disk is refused before the transaction
@@ -57,7 +66,10 @@ export class SqliteStore implements Store {
       return write.op === 'delete' ? '' : encodeValue(write.value)
     })
     if (writes.length === 0) return []
-    return this.#database.transaction(() => writes.map((write, index) => this.#apply(write, texts[index] ?? '')))
+    return this.#database.transaction(
+      () => writes.map((write, index) => this.#apply(write, texts[index] ?? '')),
+      durability,
+    )
   }
 
   async close(): Promise<void> {

@@ -24,6 +24,13 @@ export type Write =
   | { readonly op: 'delete'; readonly bucket: string; readonly key: string; readonly expectedRevision?: number }
 
 /**
+ * What a commit must survive by itself. `power`: a power cut. `kill`: the end of this process only; it survives a
+ * power cut as soon as anything stored after it does, since order is kept. Right for what is of no use without
+ * something that follows, and for what a power cut ends too: a disk flush is the dear part of a commit.
+ */
+export type Durability = 'power' | 'kill'
+
+/**
  * Buckets of JSON documents with revisions: all that Ramet keeps of its VMs, templates and hosts.
  * One host implements it in SQLite; a cluster in a replicated key-value store. One suite runs on both.
  *
@@ -37,7 +44,7 @@ export interface Store {
   list(bucket: string): Promise<StoredDocument[]>
 
   /** @returns the first revision; @throws RametError `STORE_CONFLICT` when the key exists */
-  create(bucket: string, key: string, value: unknown): Promise<number>
+  create(bucket: string, key: string, value: unknown, durability?: Durability): Promise<number>
 
   /** Compare-and-set. @returns the new revision; @throws RametError `STORE_CONFLICT` when it is not at `expectedRevision` */
   update(bucket: string, key: string, value: unknown, expectedRevision: number): Promise<number>
@@ -50,10 +57,11 @@ export interface Store {
 
   /**
    * All writes or none.
+   * @param durability default `power`
    * @returns the new revision of each write, in order (0 for a deletion)
    * @throws RametError `STORE_CONFLICT` for the first write that does not fit
    */
-  commit(writes: readonly Write[]): Promise<number[]>
+  commit(writes: readonly Write[], durability?: Durability): Promise<number[]>
 
   close(): Promise<void>
 }

@@ -102,7 +102,8 @@ async function register(parts: ForkParts, plan: ChildPlan, child: ArmedChild): P
   }
   faultPoint('fork.claim')
   try {
-    await context.vms.create(vm)
+    // A power cut ends the child too, and its directory is in the journal; the flush comes with its next state.
+    await context.vms.create(vm, 'kill')
   } catch (error) {
     await discardDraft(parts, child.draft)
     throw error

@@ -30,7 +30,8 @@ export class StoredIdempotency implements IdempotencyStore {
   async begin(record: IdempotencyRecord): Promise<IdempotencyRecord | undefined> {
     const key = keyOf(record.key)
     try {
-      await this.#bucket.create(key, { record, atMs: this.#clock.nowMs() })
+      // A power cut that takes this record takes what the request did as well, which comes after it.
+      await this.#bucket.create(key, { record, atMs: this.#clock.nowMs() }, 'kill')
       return undefined
     } catch (error) {
       if (!isRametError(error, 'STORE_CONFLICT')) throw error

@@ -74,7 +74,8 @@ export class Operations {
       startedAt: now,
     }
     const abort = new AbortController()
-    await this.#bucket.create(operation.id, operation)
+    // Of no use to anybody after a power cut, unless what it does next has been stored too.
+    await this.#bucket.create(operation.id, operation, 'kill')
     this.#emit('operation.created', operation)
     const done = this.#run(operation, abort, work)
     done.catch(() => {})

@@ -1,5 +1,5 @@
 import { Bucket, type Stored } from '../cluster/bucket.ts'
-import type { Store, Write } from '../cluster/store.ts'
+import type { Durability, Store } from '../cluster/store.ts'
 import { type ErrorCode, isRametError, RametError } from '../shared/errors.ts'
 import { Mutex } from './mutex.ts'
 import { parseRecord } from './records.ts'
@@ -70,13 +70,13 @@ export class Registry<T extends Named> {
     throw new RametError('NAME_TAKEN', { message: `there is a ${this.#what} “${name}” already` })
   }
 
-  /** @param others further writes of the same commit @throws RametError `NAME_TAKEN` */
-  async create(record: T, others: readonly Write[] = []): Promise<T> {
+  /** @throws RametError `NAME_TAKEN` */
+  async create(record: T, durability?: Durability): Promise<T> {
     this.checkFree(record.name)
     // Taken at once: between here and the end of the commit somebody else may ask for the name.
     this.#idByName.set(record.name, record.id)
     try {
-      const [revision = 0] = await this.#store.commit([this.#bucket.creating(record.id, record), ...others])
+      const [revision = 0] = await this.#store.commit([this.#bucket.creating(record.id, record)], durability)
       this.#remember({ key: record.id, value: record, revision })
       return record
     } catch (error) {
