@@ -30,6 +30,8 @@ export interface CallContext {
    * before the call: after a crash it asks for this operation, and learns whether the call took place.
    */
   operationId?: string | undefined
+  /** when the request arrived, on this process's monotonic clock, milliseconds; stages are counted from there */
+  requestedAtMs?: number | undefined
 }
 
 /**

@@ -24,7 +24,7 @@ export class ForkService {
 
   /** @throws RametError as `Engine.forkTemplate` */
   async fork(template: TemplateRecord, request: ForkRequest, call?: CallContext): Promise<Action<ForkResult>> {
-    const requestedAtMs = performance.now()
+    const requestedAtMs = call?.requestedAtMs ?? performance.now()
     const { context } = this.#parts
     refuseFrozen(template, request)
     checkUsable(context.host.accelerator, template)

@@ -24,6 +24,8 @@ export interface Call<P, Q, B> extends Surroundings {
   readonly body: B
   /** id for the operation that this call may make */
   readonly operationId: string
+  /** when the request arrived, on the monotonic clock, milliseconds */
+  readonly requestedAtMs: number
   /** aborts when the client is gone before it was answered */
   readonly signal: AbortSignal
   /** a request header, lower-case name */

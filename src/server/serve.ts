@@ -130,11 +130,13 @@ function readCall(route: Route, serving: Serving, request: FastifyRequest, reply
   reply.raw.once('close', () => {
     if (!reply.raw.writableFinished) gone.abort()
   })
-  return { ...readInput(route, request), ...surroundingsOf(serving), ...callFacts(request, gone.signal) }
+  const requestedAtMs = performance.now() - reply.elapsedTime
+  return { ...readInput(route, request), ...surroundingsOf(serving), ...callFacts(request, gone.signal), requestedAtMs }
 }
 
 function callFacts(request: FastifyRequest, signal: AbortSignal) {
   return {
+    requestedAtMs: performance.now(),
     operationId: newId('op'),
     signal,
     header: (name: string) => {

@@ -118,6 +118,7 @@ export const templateRoutes: Route[] = [
     creates: true,
     answer: { status: 201, schema: ForkResult },
     errors: ['TEMPLATE_NOT_FOUND', ...forkErrors],
-    handle: ({ engine, params, body, operationId }) => engine.forkTemplate(params.template, body, { operationId }),
+    handle: ({ engine, params, body, operationId, requestedAtMs }) =>
+      engine.forkTemplate(params.template, body, { operationId, requestedAtMs }),
   }),
 ]
