@@ -24,27 +24,57 @@ export async function act<T>(transport: Transport, request: ApiRequest, options:
   return operation.result as T
 }
 
+/**
+ * The same for a creating action that is over in a moment: asked for and answered in one request. A second one, to
+ * ask how it goes, would keep daemon and client busy just while the action needs them. Stages are not told.
+ */
+export async function actAtOnce<T>(transport: Transport, request: ApiRequest, options: ActionOptions): Promise<T> {
+  const idempotencyKey = options.idempotencyKey ?? randomUUID()
+  try {
+    const started = await startAction(transport, request, { ...options, idempotencyKey }, true)
+    if ('result' in started) return started.result as T
+    return (await waitForOperation(transport, started.operation, options)).result as T
+  } catch (error) {
+    if (transport.withDefault(options.signal)?.aborted) await cancelByKey(transport, request, idempotencyKey)
+    throw error
+  }
+}
+
+/** The id of an operation comes with an answer that nobody waits for any more: its key finds it again. */
+async function cancelByKey(transport: Transport, request: ApiRequest, idempotencyKey: string): Promise<void> {
+  try {
+    const started = await startAction(unbound(transport), request, { idempotencyKey })
+    if ('operation' in started) await cancelOperation(transport, started.operation.id)
+  } catch {
+    // It is over already, or the daemon is gone: either way there is nothing to cancel.
+  }
+}
+
 /** A broken connection leaves open whether the action began; the key makes asking again safe. */
 async function startAction(
   transport: Transport,
   request: ApiRequest,
   options: ActionOptions,
+  wait = false,
 ): Promise<{ operation: Operation } | { result: unknown }> {
   const repeatable = request.body === undefined
   const idempotencyKey = options.idempotencyKey ?? randomUUID()
   const retry = new Retry()
+  let broke = false
   for (;;) {
     try {
       const answer = await transport.answer<unknown>({
         ...request,
-        query: { ...request.query, wait: false },
+        query: { ...request.query, wait },
         headers: { ...request.headers, 'idempotency-key': idempotencyKey },
         signal: options.signal,
       })
       return answer.status === 202 ? { operation: answer.body as Operation } : { result: answer.body }
     } catch (error) {
-      const lost = error instanceof RametApiError && error.code === 'DAEMON_UNREACHABLE' && brokeInTheMiddle(error)
-      if (!lost || !repeatable || !(await retry.again(options.signal))) throw error
+      const unreachable = error instanceof RametApiError && error.code === 'DAEMON_UNREACHABLE'
+      broke ||= unreachable && brokeInTheMiddle(error)
+      // Once it broke, the daemon may be away for a while: it is being started again.
+      if (!unreachable || !broke || !repeatable || !(await retry.again(options.signal))) throw error
     }
   }
 }
@@ -81,8 +111,12 @@ export async function waitForOperation(
 
 /** Asks an operation to end. Not bound to the client's signal: it is what an abort calls. */
 export async function cancelOperation(transport: Transport, id: string): Promise<Operation> {
-  const free = new (transport.constructor as typeof Transport)(transport.target)
-  return await free.json<Operation>({ method: 'POST', path: path`/v1/operations/${id}/cancel` })
+  return await unbound(transport).json<Operation>({ method: 'POST', path: path`/v1/operations/${id}/cancel` })
+}
+
+/** A client of the same daemon that no signal ends. */
+function unbound(transport: Transport): Transport {
+  return new (transport.constructor as typeof Transport)(transport.target)
 }
 
 export function isOver(operation: Operation): boolean {

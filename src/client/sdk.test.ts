@@ -136,6 +136,25 @@ test('an abort cancels the operation on the daemon', async () => {
   assert.equal(harness.engine.vms.size, 0)
 })
 
+test('a fork that is waited for in one request is cancelled by an abort too', async () => {
+  await using harness = await Harness.start()
+  const ramet = rametOf(harness)
+  const vm = await ramet.vms.create({ image: 'micro' })
+  const controller = new AbortController()
+  harness.engine.gate = new Promise(() => {})
+  const before = harness.engine.operations.size
+  const forking = vm.fork({ count: 2, signal: controller.signal })
+  await until(() => harness.engine.operations.size > before)
+  controller.abort(new RangeError('enough'))
+  await assert.rejects(forking, RangeError)
+  const [operation] = [...harness.engine.operations.values()].slice(before)
+  assert.equal(
+    (await until(() => operation?.operation.state === 'cancelled' && operation)).operation.state,
+    'cancelled',
+  )
+  assert.equal(harness.engine.operations.size, before + 1)
+})
+
 test('a request whose answer was lost is not made twice', async () => {
   await using harness = await Harness.start()
   const path = join(harness.folder, 'proxy.sock')

@@ -3,7 +3,7 @@ import type { Port, PortPublish } from '../api/port.ts'
 import type { VmStats } from '../api/stats.ts'
 import type { Vm as VmInfo } from '../api/vm.ts'
 import type { VmCloneInput, VmCreateInput, VmStop, VmUpdate } from '../api/vm-create.ts'
-import { type ActionOptions, act } from './action.ts'
+import { type ActionOptions, act, actAtOnce } from './action.ts'
 import { Commands } from './commands.ts'
 import { connect, type RametOptions } from './connect.ts'
 import { ForkError, localError, RametApiError } from './errors.ts'
@@ -274,7 +274,10 @@ export async function forkAllFrom(transport: Transport, forkPath: string, option
 /** The fork as the wire has it, timings included. @internal */
 export async function forkRaw(transport: Transport, forkPath: string, options: ForkOptions): Promise<ForkResult> {
   const { wire, action } = split(options)
-  return await act<ForkResult>(transport, { method: 'POST', path: forkPath, json: wire }, action)
+  const request: ApiRequest = { method: 'POST', path: forkPath, json: wire }
+  // Whoever wants to be told of the stages needs the operation while it is under way.
+  if (action.onProgress !== undefined) return await act<ForkResult>(transport, request, action)
+  return await actAtOnce<ForkResult>(transport, request, action)
 }
 
 /** Takes apart what goes over the wire and what stays here. @internal */
