@@ -30,13 +30,18 @@ static void reap(void) {
   }
 }
 
+/* As BusyBox's init has it, whose tools send these to process 1; SIGINT is what Ctrl-Alt-Del sends. */
+static bool asks_for_reboot(uint32_t number) {
+  return number == SIGTERM || number == SIGINT;
+}
+
 static void on_signal(struct source *s, uint32_t events) {
   struct signalfd_siginfo info;
   (void)events;
   while (read(s->fd, &info, sizeof info) == (ssize_t)sizeof info) {
     if (info.ssi_signo == SIGCHLD) reap();
     else if (!agent.pid1) loop_stop();
-    else power_begin(info.ssi_signo == SIGINT); /* SIGINT is what Ctrl-Alt-Del sends */
+    else power_begin(asks_for_reboot(info.ssi_signo));
   }
 }
 
@@ -46,6 +51,10 @@ void signals_init(void) {
   sigaddset(&set, SIGCHLD);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  if (agent.pid1) {
+    sigaddset(&set, SIGUSR1); /* halt */
+    sigaddset(&set, SIGUSR2); /* poweroff */
+  }
   sigprocmask(SIG_BLOCK, &set, NULL);
   signal(SIGPIPE, SIG_IGN);
   int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
