@@ -1,4 +1,5 @@
 import type { VmLimits } from '../api/vm.ts'
+import { type ReadMemoryInfo, readMemoryInfo } from '../host/meminfo.ts'
 import { RametError } from '../shared/errors.ts'
 import { formatBytes } from '../shared/limits.ts'
 import type { EngineContext } from './context.ts'
@@ -26,6 +27,21 @@ export function checkLimits(limits: VmLimits, memoryBytes: number): void {
     message: `a memory limit of ${formatBytes(limits.memoryBytes)} is below the ${formatBytes(memoryBytes)} of the guest and up to ${formatBytes(vmmOverheadBytes)} of QEMU`,
     remediation: `Set it to at least ${formatBytes(least)}, or leave it out.`,
     details: { leastBytes: least },
+  })
+}
+
+/**
+ * What this host can never run is refused when it is described, not when it is started.
+ *
+ * @throws RametError `NO_CAPACITY`
+ */
+export function checkHostHolds(memoryBytes: number, readMemory: ReadMemoryInfo = readMemoryInfo): void {
+  const { totalBytes } = readMemory()
+  if (memoryBytes <= totalBytes) return
+  throw new RametError('NO_CAPACITY', {
+    message: `a guest of ${formatBytes(memoryBytes)} is more than this host has: ${formatBytes(totalBytes)}`,
+    remediation: 'Ask for less memory.',
+    details: { neededBytes: memoryBytes, totalBytes },
   })
 }
 

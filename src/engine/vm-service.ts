@@ -8,7 +8,7 @@ import { newId } from '../shared/ids.ts'
 import { cloneRecord, copyDisks } from './clone.ts'
 import type { Action, CallContext, ConsoleOptions, VmQuery } from './contract.ts'
 import { restartDelayMs, settleEnd } from './ends.ts'
-import { checkLimits, confine } from './limits-of-vm.ts'
+import { checkHostHolds, checkLimits, confine } from './limits-of-vm.ts'
 import type { OperationHandle } from './operations.ts'
 import { matchesLabels, paginate } from './page.ts'
 import type { EngineParts } from './parts.ts'
@@ -50,6 +50,7 @@ export class VmService {
     const vm = planVm(context, request, image, manifest)
     try {
       checkLimits(request.limits, vm.machine.memoryBytes)
+      checkHostHolds(vm.machine.memoryBytes)
       if (request.start) checkMemoryFor(vm.machine.memoryBytes, `vm ${vm.name}`)
       await context.vms.create(vm)
     } catch (error) {
@@ -91,7 +92,7 @@ export class VmService {
     })
     if (running !== undefined && limits !== undefined) confine(context, updated, [running.qemu.identity.pid])
     if (running !== undefined && changes.link !== undefined && changes.link !== vm.link)
-      await setLinks(running.qemu, vm.nics.length, changes.link === 'up')
+      await setLinks(running.qemu, vm.nics, changes.link === 'up')
     this.#parts.ttl.reschedule()
     context.events.emit({ type: 'vm.updated', resource: { kind: 'vm', id: vm.id, name: updated.name } })
     return vmView(updated)

@@ -37,7 +37,8 @@ export const limits = {
   ttlRetryMs: 5_000,
   ttlMaxMs: 365 * 24 * 3600_000,
   consoleBytes: 4 * MiB,
-  consoleTailLines: 20,
+  /** a panic with its trace is about 30 */
+  consoleTailLines: 40,
 
   // one fork call
   forkMaxCount: 100,
