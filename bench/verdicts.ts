@@ -31,7 +31,9 @@ export function judge(measured: Measured): Verdict[] {
   return [...judgeTimes(measured), ...judgeMemory(measured), ...judgeCrowd(measured), ...judgeChurn(measured)]
 }
 
-function judgeTimes({ stages }: Measured): Verdict[] {
+/** Promised of the small image; what others take is told, and depends on what is in them. */
+function judgeTimes({ stages, image }: Measured): Verdict[] {
+  if (image !== 'micro') return []
   const p50 = (who: 'floor' | 'fork' | 'coldBoot', stage: string) => stages[who][stage]?.p50 ?? Number.NaN
   const running = p50('fork', 'runningMs')
   const over = running - p50('floor', 'runningMs')
