@@ -1,6 +1,6 @@
 import { isRunning } from '../host/process-identity.ts'
 import { asRametError } from '../shared/errors.ts'
-import { type ArmedChild, armChild, discardDraft } from './child.ts'
+import { type ArmedChild, armChild, discardArmed } from './child.ts'
 import type { EngineParts } from './parts.ts'
 import type { TemplateRecord } from './records.ts'
 
@@ -36,7 +36,7 @@ export class ArmedPool {
     const shelf = this.#shelves.get(templateId)
     for (let child = shelf?.armed.shift(); child !== undefined; child = shelf?.armed.shift()) {
       if (isRunning(child.launched.qemu.identity)) return child
-      void discardDraft(this.#parts, child.draft)
+      this.#discardLater(child)
     }
     return undefined
   }
@@ -62,7 +62,7 @@ export class ArmedPool {
     this.#shelves.delete(templateId)
     if (shelf === undefined) return
     await shelf.filling
-    await Promise.all(shelf.armed.map((child) => discardDraft(this.#parts, child.draft)))
+    await Promise.all(shelf.armed.map((child) => discardArmed(this.#parts, child)))
   }
 
   /** The daemon ends: an armed child is of no use to the next one, since its stream's socket ends too. */
@@ -81,13 +81,20 @@ export class ArmedPool {
       try {
         const child = await armChild(this.#parts, template, 'arm')
         if (this.#shelves.get(templateId) === shelf && !this.#stopped) shelf.armed.push(child)
-        else await discardDraft(this.#parts, child.draft)
+        else await discardArmed(this.#parts, child)
       } catch (error) {
         // The next fork spawns for itself, and reports what is wrong if it still is.
         context.log.warn({ template: template.name, error: asRametError(error).message }, 'could not arm a child')
         return
       }
     }
+  }
+
+  /** A fork does not wait for what is left of a child that died on the shelf. */
+  #discardLater(child: ArmedChild): void {
+    discardArmed(this.#parts, child).catch((error: unknown) =>
+      this.#parts.context.log.warn({ error: asRametError(error).message }, 'an armed child could not be taken away'),
+    )
   }
 
   #shelfOf(templateId: string): Shelf {

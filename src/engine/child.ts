@@ -3,7 +3,9 @@ import { type Launched, launch } from '../fork/launch.ts'
 import { macOf } from '../fork/seat.ts'
 import { checkMemoryFor } from '../memory/base.ts'
 import { armIncoming } from '../qemu/incoming.ts'
+import { asRametError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
+import { Revert } from '../shared/revert.ts'
 import type { Guest } from './guest.ts'
 import { vmmOverheadBytes } from './limits-of-vm.ts'
 import type { EngineParts } from './parts.ts'
@@ -74,17 +76,26 @@ export async function armChild(
   const base = await parts.bases.of(template)
   const manifest = await parts.images.manifest(template.imageId)
   const draft = draftChild(parts, template)
-  try {
-    const plan = launchPlan(context, { vm: draft, manifest, operationId, base })
-    const launched = await launch(plan, { journal: context.journal, spawn: context.spawn }, signal)
-    await armIncoming(launched.qemu)
-    const guest = parts.runtimes.guestOf(draft.id, launched.qemu.dir)
-    await guest.connectAhead()
-    return { draft: { ...draft, process: launched.qemu.identity, helpers: launched.helpers }, launched, guest }
-  } catch (error) {
-    await discardDraft(parts, draft)
-    throw error
-  }
+  await using revert = new Revert((what, error) =>
+    context.log.warn({ vm: draft.id, what, error: asRametError(error).message }, 'undo failed'),
+  )
+  revert.add('child', () => discardDraft(parts, draft))
+  const plan = launchPlan(context, { vm: draft, manifest, operationId, base })
+  const launched = await launch(plan, { journal: context.journal, spawn: context.spawn }, signal)
+  revert.add('QEMU', () => launched.qemu.kill())
+  await armIncoming(launched.qemu)
+  const guest = parts.runtimes.guestOf(draft.id, launched.qemu)
+  revert.add('link', () => guest.close())
+  await guest.connectAhead()
+  revert.keep()
+  return { draft: { ...draft, process: launched.qemu.identity, helpers: launched.helpers }, launched, guest }
+}
+
+/** Ends a child that will not be forked; the descriptors that this daemon has of it go too. */
+export async function discardArmed(parts: EngineParts, child: ArmedChild): Promise<void> {
+  child.guest.close()
+  await child.launched.qemu.kill()
+  await discardDraft(parts, child.draft)
 }
 
 /** Takes away a child that has no record yet. */

@@ -7,10 +7,10 @@ import type { ForkRequest, InjectedFile } from '../api/fork.ts'
 import type { Timings } from '../api/timings.ts'
 import { setLinks } from '../fork/capture.ts'
 import { loadIncoming, resumeGuest } from '../qemu/incoming.ts'
-import { asRametError } from '../shared/errors.ts'
+import { asRametError, type RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
 import { limits } from '../shared/limits.ts'
-import { type ArmedChild, armChild, discardDraft } from './child.ts'
+import { type ArmedChild, armChild, discardArmed } from './child.ts'
 import type { ForkParts } from './fork-parts.ts'
 import { untilEnd } from './guest-end.ts'
 import { identify } from './identify.ts'
@@ -19,7 +19,7 @@ import type { OperationHandle } from './operations.ts'
 import type { TemplateRecord, VmRecord } from './records.ts'
 import { discardVm } from './vm-actions.ts'
 import type { VmRuntime } from './vm-runtime.ts'
-import { announceState, transition } from './vm-states.ts'
+import { announceState, failureOf, transition } from './vm-states.ts'
 
 export interface ChildPlan {
   template: TemplateRecord
@@ -45,30 +45,36 @@ export interface ForkedGuest {
  * @throws RametError `NO_CAPACITY`, `NO_SPACE`, `VMM_FAILED`, `NAME_TAKEN`, `BASE_DAMAGED`, `CANCELLED`
  */
 export async function forkChild(parts: ForkParts, plan: ChildPlan, handle: OperationHandle): Promise<ForkedGuest> {
-  const { context } = parts
   const startMs = performance.now()
   const timings: Timings = { queueMs: startMs - plan.requestedAtMs }
   const child = parts.armed.take(plan.template.id) ?? (await armNow(parts, plan, handle, timings))
-  const vm = await register(parts, plan, child)
-  try {
-    const runtime = parts.runtimes.add(vm, child.launched.qemu, child.guest)
-    const ended = untilEnd(context, vm, runtime)
-    ended.catch(() => {})
-    // Not passt: it would leave the group whose filter keeps the guest off this host.
-    confine(context, vm, [child.launched.qemu.identity.pid])
-    await Promise.race([load(parts, plan, runtime, timings, handle), ended])
-    timings.runningMs = performance.now() - plan.requestedAtMs
-    faultPoint('fork.running')
-    const ready = becomeReady(parts, plan, { vm, runtime, timings, handle, ended }).catch(async (error: unknown) => {
-      await discardVm(parts, vm.id)
-      throw asRametError(error)
-    })
-    ready.catch(() => {})
-    return { vmId: vm.id, timings, ready }
-  } catch (error) {
-    await discardVm(parts, vm.id)
-    throw asRametError(error)
-  }
+  const running = Promise.withResolvers<void>()
+  // From its first record on, whoever else wants something of the child waits for its turn.
+  const ready = parts.runtimes.exclusively(child.draft.id, async () => {
+    const vm = await register(parts, plan, child)
+    try {
+      const underway = await run(parts, plan, { vm, child, timings, handle })
+      running.resolve()
+      return await becomeReady(parts, plan, underway)
+    } catch (error) {
+      throw await discardFailed(parts, vm, asRametError(error))
+    }
+  })
+  ready.catch(running.reject)
+  await running.promise
+  return { vmId: child.draft.id, timings, ready }
+}
+
+/** Nobody may be waiting for this child any more, so its end is told as an event too. */
+async function discardFailed(parts: ForkParts, vm: VmRecord, error: RametError): Promise<RametError> {
+  const { context } = parts
+  const consoleLines = await parts.runtimes.consoleOf(vm.id).tail()
+  const failure = failureOf(context, { reason: 'other', message: error.message, consoleLines })
+  announceState(context, { ...vm, state: 'failed', failure }, vm.state)
+  await discardVm(parts, vm.id).catch((cause: unknown) =>
+    context.log.error({ vm: vm.name, error: asRametError(cause).message }, 'a failed child could not be removed'),
+  )
+  return error
 }
 
 async function armNow(
@@ -105,12 +111,34 @@ async function register(parts: ForkParts, plan: ChildPlan, child: ArmedChild): P
     // A power cut ends the child too, and its directory is in the journal; the flush comes with its next state.
     await context.vms.create(vm, 'kill')
   } catch (error) {
-    await discardDraft(parts, child.draft)
+    await discardArmed(parts, child)
     throw error
   }
   faultPoint('fork.claimed')
   context.events.emit({ type: 'vm.created', resource: { kind: 'vm', id: vm.id, name } })
   return vm
+}
+
+interface Claimed {
+  vm: VmRecord
+  child: ArmedChild
+  timings: Timings
+  handle: OperationHandle
+}
+
+/** Gives the waiting QEMU the template's devices, and lets its guest run. */
+async function run(parts: ForkParts, plan: ChildPlan, claimed: Claimed): Promise<Underway> {
+  const { vm, child, timings, handle } = claimed
+  const { qemu } = child.launched
+  const runtime = parts.runtimes.add(vm, qemu, child.guest)
+  const ended = untilEnd(parts.context, vm, runtime)
+  ended.catch(() => {})
+  // Not passt: it would leave the group whose filter keeps the guest off this host.
+  confine(parts.context, vm, [qemu.identity.pid])
+  await Promise.race([load(parts, plan, runtime, timings, handle), ended])
+  timings.runningMs = performance.now() - plan.requestedAtMs
+  faultPoint('fork.running')
+  return { vm, runtime, timings, handle, ended }
 }
 
 async function load(
@@ -146,7 +174,7 @@ async function becomeReady(parts: ForkParts, plan: ChildPlan, underway: Underway
   const session = await Promise.race([personalize(parts, plan, underway), ended])
   faultPoint('fork.identified')
   await Promise.race([thaw(session), ended])
-  if (vm.link === 'up') await setLinks(runtime.qemu, vm.nics.length, true)
+  if (vm.link === 'up') await setLinks(runtime.qemu, vm.nics, true)
   timings.readyMs = performance.now() - plan.requestedAtMs
   runtime.guest.publish(session)
   const nowMs = context.clock.nowMs()
@@ -165,7 +193,6 @@ async function becomeReady(parts: ForkParts, plan: ChildPlan, underway: Underway
   )
   await parts.ports.publishAll(running)
   parts.ttl.reschedule()
-  announceState(context, running)
   return context.vms.find(vm.id)
 }
 

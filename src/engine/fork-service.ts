@@ -11,7 +11,7 @@ import { checkLimits } from './limits-of-vm.ts'
 import { inParallel } from './mutex.ts'
 import type { OperationHandle } from './operations.ts'
 import type { TemplateRecord } from './records.ts'
-import { discardVm } from './vm-actions.ts'
+import { removeVm } from './vm-actions.ts'
 import { vmView } from './vm-view.ts'
 
 /** Forks children of templates. */
@@ -44,6 +44,9 @@ export class ForkService {
   ): Promise<ForkResult> {
     const { handle, requestedAtMs } = run
     let done = 0
+    using _ = this.#parts.uses.hold(template.id)
+    // It may have gone since the call came; from here on it cannot.
+    checkUsable(this.#parts.context.host.accelerator, this.#parts.context.templates.find(template.id))
     // Loaded once, before several children want it at the same time.
     await this.#parts.bases.of(template)
     const results = await inParallel(names, limits.forkParallelCount, async (name, forkIndex) => {
@@ -91,7 +94,10 @@ export class ForkService {
   async #undo(results: readonly ForkedChild[]): Promise<never> {
     const made = results.flatMap((result) => (result.ok ? [result.vm.id] : []))
     await inParallel(made, limits.forkParallelCount, (id) =>
-      this.#parts.runtimes.exclusively(id, () => discardVm(this.#parts, id)),
+      this.#parts.runtimes.exclusively(id, async () => {
+        // A child that was not waited for may have failed and gone by itself.
+        if (this.#parts.context.vms.get(id) !== undefined) await removeVm(this.#parts, id, true)
+      }),
     )
     const failed = results.filter((result) => !result.ok)
     throw new RametError('FORK_INCOMPLETE', {

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { MemoryProofRegistry } from '../agent/proof-registry.ts'
 import { Database } from '../cluster/database.ts'
 import { Journal } from '../cluster/journal.ts'
 import { SqliteStore } from '../cluster/sqlite-store.ts'
@@ -7,26 +6,19 @@ import { openCgroups } from '../host/cgroups.ts'
 import { spawnDetached } from '../host/spawn-detached.ts'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
-import { ArmedPool } from './armed-pool.ts'
-import { Bases } from './bases.ts'
+import { assemble } from './assemble.ts'
 import type { EngineContext } from './context.ts'
 import type { IdempotencyStore, Measurement } from './contract.ts'
 import { LocalEngine } from './engine.ts'
 import { EventLog } from './events.ts'
 import { readHostFacts } from './host-facts.ts'
 import { StoredIdempotency } from './idempotency-store.ts'
-import { ImageLibrary } from './image-library.ts'
 import { Operations } from './operations.ts'
-import type { EngineParts } from './parts.ts'
 import { Paths } from './paths.ts'
-import { Ports } from './ports.ts'
 import type { ImageRecord, TemplateRecord, VmRecord } from './records.ts'
 import { Registry } from './registry.ts'
-import { Runtimes } from './runtimes.ts'
 import { Seats } from './seats.ts'
 import type { EngineSettings } from './settings.ts'
-import { StreamCache } from './template-stream.ts'
-import { TtlTimer } from './ttl.ts'
 
 export interface OpenedEngine {
   engine: LocalEngine
@@ -49,8 +41,7 @@ export async function openEngine(
   const listeners = new Set<(measurement: Measurement) => void>()
   const context = await openContext(settings, paths, { log, clock, listeners })
   await context.operations.open()
-  const parts = assemble(context)
-  const engine = new LocalEngine({ ...parts.engine, armed: parts.armed }, listeners)
+  const engine = new LocalEngine(assemble(context), listeners)
   const idempotency = new StoredIdempotency(context.store, clock)
   await idempotency.prune()
   await engine.recover()
@@ -91,20 +82,4 @@ async function openContext(settings: EngineSettings, paths: Paths, around: Surro
       for (const listener of listeners) listener(measurement)
     },
   }
-}
-
-function assemble(context: EngineContext): { engine: EngineParts; armed: ArmedPool } {
-  const identity = { proofs: new MemoryProofRegistry() }
-  const runtimes = new Runtimes(context, identity)
-  const engine: EngineParts = {
-    context,
-    identity,
-    images: new ImageLibrary(context),
-    bases: new Bases(context),
-    streams: new StreamCache(context),
-    runtimes,
-    ports: new Ports(context, runtimes),
-    ttl: new TtlTimer(context),
-  }
-  return { engine, armed: new ArmedPool(engine) }
 }
