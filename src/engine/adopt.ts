@@ -81,7 +81,7 @@ async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Pr
 /** A capture was cut short: links up, guest on, workload thawed. */
 async function letGo(vm: VmRecord, runtime: VmRuntime): Promise<void> {
   await resumeGuest(runtime.qemu).catch(() => {})
-  if (vm.link === 'up') await setLinks(runtime.qemu, vm.nics.length, true)
+  if (vm.link === 'up') await setLinks(runtime.qemu, vm.nics, true)
   await thaw(await runtime.guest.session())
 }
 

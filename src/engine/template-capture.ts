@@ -82,7 +82,7 @@ async function store(
       thaw: () => thaw(session),
     },
     memoryBytes: vm.machine.memoryBytes,
-    nicCount: vm.nics.length,
+    nics: vm.nics,
     ...(vm.baseId === undefined ? {} : { base: await baseOf(parts, vm) }),
     newBaseId: newId('base', context.random),
     signal: handle.signal,

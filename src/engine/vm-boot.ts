@@ -1,6 +1,7 @@
 import { bootSchedule } from '../agent/opening.ts'
 import type { AgentSession } from '../agent/session.ts'
 import type { Timings } from '../api/timings.ts'
+import { setLinks } from '../fork/capture.ts'
 import { launch } from '../fork/launch.ts'
 import { checkMemoryFor } from '../memory/base.ts'
 import { resumeGuest } from '../qemu/incoming.ts'
@@ -97,6 +98,7 @@ async function reachAgent(
   const bootStartMs = performance.now()
   const ended = untilEnd(context, vm, runtime)
   ended.catch(() => {})
+  await setLinks(runtime.qemu, vm.nics, vm.link === 'up')
   await Promise.race([resumeGuest(runtime.qemu), ended])
   const opened = runtime.guest.open(bootSchedule, limits.guestBootTimeoutMs, handle.signal)
   const session = await Promise.race([opened, ended])

@@ -7,6 +7,7 @@ import { nodeNames } from '../qemu/machine.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import { faultPoint } from '../shared/fault.ts'
 import { Revert } from '../shared/revert.ts'
+import type { NicPlan } from './launch.ts'
 
 /** What the capture needs of the guest's agent. */
 export interface Workload {
@@ -18,7 +19,7 @@ export interface CaptureOptions {
   qemu: QemuProcess
   workload: Workload
   memoryBytes: number
-  nicCount: number
+  nics: readonly NicPlan[]
   /** base that the vm runs on; absent for fresh memory */
   base?: OpenBase
   /** id of the base to make */
@@ -54,8 +55,8 @@ export async function captureGuest(options: CaptureOptions): Promise<Capture> {
   revert.add('thaw', () => workload.thaw())
   await workload.freeze(signal)
   faultPoint('capture.frozen')
-  revert.add('links up', () => setLinks(qemu, options.nicCount, true))
-  await setLinks(qemu, options.nicCount, false)
+  revert.add('links up', () => setLinks(qemu, options.nics, true))
+  await setLinks(qemu, options.nics, false)
   const pauseStartMs = performance.now()
   revert.add('continue', () => resumeGuest(qemu))
   await pauseGuest(qemu)
@@ -70,7 +71,7 @@ export async function captureGuest(options: CaptureOptions): Promise<Capture> {
     captureMs: performance.now() - pauseStartMs,
     release: async () => {
       await resumeGuest(qemu)
-      await setLinks(qemu, options.nicCount, true)
+      await setLinks(qemu, options.nics, true)
       await workload.thaw()
     },
   }
@@ -93,9 +94,13 @@ async function captureMemory(options: CaptureOptions): Promise<OpenBase> {
   })
 }
 
-/** Sets the links of all NICs, as if their cables were plugged or unplugged. */
-export async function setLinks(qemu: QemuProcess, nicCount: number, up: boolean): Promise<void> {
-  for (let index = 0; index < nicCount; index += 1) {
-    await qemu.qmp.execute('set_link', { name: nodeNames.nic(index), up })
+/** Sets the links of all NICs, as if their cables were plugged or unplugged. Those on `none` stay unplugged. */
+export async function setLinks(
+  qemu: QemuProcess,
+  nics: readonly Pick<NicPlan, 'network'>[],
+  up: boolean,
+): Promise<void> {
+  for (const [index, { network }] of nics.entries()) {
+    await qemu.qmp.execute('set_link', { name: nodeNames.nic(index), up: up && network !== 'none' })
   }
 }
