@@ -1,25 +1,32 @@
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { errnoOf } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import { machineFiles } from './machine.ts'
 
-const { O_APPEND, O_CREAT, O_NOFOLLOW, O_RDONLY, O_WRONLY } = constants
+const { O_APPEND, O_CREAT, O_NOFOLLOW, O_EXCL, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
 
 /** No more than this is read for the tail that goes into an error. */
 const tailReadBytes = 16 * 1024
 
 /**
  * Opens the log of a vm's QEMU for its standard output and error. Appending, so that shortening the file
- * while QEMU writes leaves no hole; never through a link, since the directory belongs to the vm's user.
+ * while QEMU writes leaves no hole. The directory belongs to the vm's user: what lies there under this name and is no
+ * plain file with this one name (a link, a pipe on which opening would wait) is replaced by one.
+ *
+ * @throws errno errors, `EISDIR` for a directory
  */
 export function openLog(dir: string): number {
-  return openSync(join(dir, machineFiles.log), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0o600)
+  const path = join(dir, machineFiles.log)
+  const fd = openPlain(path, O_WRONLY | O_CREAT | O_APPEND)
+  if (fd !== undefined) return fd
+  rmSync(path, { force: true })
+  return openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW, 0o600)
 }
 
 /** The last lines that QEMU wrote, without control characters; empty when there is no log. */
 export function logTail(dir: string, lineCount: number = limits.consoleTailLines): string[] {
-  const fd = openForReading(dir)
+  const fd = openPlain(join(dir, machineFiles.log), O_RDONLY)
   if (fd === undefined) return []
   try {
     const sizeBytes = fstatSync(fd).size
@@ -44,13 +51,19 @@ export function capLog(dir: string, maxBytes: number = limits.vmmLogBytes): bool
   }
 }
 
-function openForReading(dir: string): number | undefined {
+/** Undefined when there is nothing, or something else than a plain file of one name. Never waits. */
+function openPlain(path: string, flags: number): number | undefined {
+  let fd: number
   try {
-    return openSync(join(dir, machineFiles.log), O_RDONLY | O_NOFOLLOW)
+    fd = openSync(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o600)
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ELOOP') return undefined
+    if (['ENOENT', 'ELOOP', 'ENXIO', 'EOPNOTSUPP'].includes(errnoOf(error) ?? '')) return undefined
     throw error
   }
+  const stat = fstatSync(fd)
+  if (stat.isFile() && stat.nlink === 1) return fd
+  closeSync(fd)
+  return undefined
 }
 
 /** QEMU warns at each start about a cable that ends nowhere, which is what an isolated vm is to have. */
