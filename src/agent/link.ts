@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { ProcessIdentity } from '../host/process-identity.ts'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import { asRametError, RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
@@ -17,6 +18,8 @@ export type LinkState = 'idle' | 'connecting' | 'opening' | 'open' | 'lost' | 'c
 export interface AgentLinkOptions {
   /** unix socket of QEMU's character device */
   path: string
+  /** the QEMU that must be the one that listens there; whoever does when left out */
+  peer?: ProcessIdentity
   clock?: Clock
   random?: (bytes: number) => Buffer
   log?: Log
@@ -33,6 +36,7 @@ export interface OpenSessionOptions extends WaitOptions {
 /** The host's end of one guest's link: at most one connection, and at most one session on it. */
 export class AgentLink {
   readonly path: string
+  readonly #peer: ProcessIdentity | undefined
   readonly #clock: Clock
   readonly #random: (bytes: number) => Buffer
   readonly #log: Log
@@ -45,6 +49,7 @@ export class AgentLink {
 
   constructor(options: AgentLinkOptions) {
     this.path = options.path
+    this.#peer = options.peer
     this.#clock = options.clock ?? systemClock
     this.#random = options.random ?? randomBytes
     this.#log = options.log ?? silentLog
@@ -122,7 +127,7 @@ export class AgentLink {
           if (this.#transport === transport) this.#drop(error)
         },
       },
-      signal,
+      { signal, peer: this.#peer },
     )
     if (this.#state === 'closed') {
       transport.close()

@@ -1,6 +1,14 @@
 import { connect, type Socket } from 'node:net'
+import { requirePeer } from '../host/peer.ts'
+import type { ProcessIdentity } from '../host/process-identity.ts'
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
+
+export interface ConnectOptions {
+  readonly signal?: AbortSignal | undefined
+  /** the process that must be the one that listens */
+  readonly peer?: ProcessIdentity | undefined
+}
 
 export interface TransportEvents {
   onBytes(chunk: Buffer): void
@@ -27,8 +35,12 @@ export class Transport {
     socket.on('close', () => this.#end(undefined))
   }
 
-  /** @throws RametError `AGENT_LINK_LOST` when nobody listens there; the signal's reason when aborted */
-  static connect(path: string, events: TransportEvents, signal?: AbortSignal): Promise<Transport> {
+  /**
+   * @throws RametError `AGENT_LINK_LOST` when nobody listens there, `VMM_FAILED` when it is another process than the
+   *   one wanted; the signal's reason when aborted
+   */
+  static connect(path: string, events: TransportEvents, options: ConnectOptions = {}): Promise<Transport> {
+    const { signal, peer } = options
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted()
       const socket = connect({ path })
@@ -43,6 +55,13 @@ export class Transport {
       socket.once('connect', () => {
         signal?.removeEventListener('abort', onAbort)
         socket.off('error', onError)
+        try {
+          if (peer !== undefined) requirePeer(socket, peer, path)
+        } catch (error) {
+          socket.destroy()
+          reject(error)
+          return
+        }
         resolve(new Transport(socket, events))
       })
     })

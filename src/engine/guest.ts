@@ -1,6 +1,7 @@
 import { AgentLink } from '../agent/link.ts'
 import { bootSchedule, type OpeningSchedule } from '../agent/opening.ts'
 import type { AgentSession } from '../agent/session.ts'
+import type { ProcessIdentity } from '../host/process-identity.ts'
 import type { Clock } from '../shared/clock.ts'
 import { asRametError, RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
@@ -9,6 +10,8 @@ import type { Log } from '../shared/log.ts'
 export interface GuestOptions {
   /** unix socket of the agent's port */
   socketPath: string
+  /** the QEMU that the socket belongs to */
+  qemu: ProcessIdentity
   /** for messages; asked each time, since an armed child gets its name later */
   vmName: () => string
   clock: Clock
@@ -30,7 +33,7 @@ export class Guest {
 
   constructor(options: GuestOptions) {
     this.#options = options
-    this.#link = new AgentLink({ path: options.socketPath, clock: options.clock, log: options.log })
+    this.#link = new AgentLink({ path: options.socketPath, peer: options.qemu, clock: options.clock, log: options.log })
   }
 
   /** Connects to a QEMU that has no guest yet. @throws RametError `AGENT_LINK_LOST` */

@@ -32,7 +32,7 @@ export class Runtimes {
   }
 
   /** Takes a QEMU under care; its guest need not run yet. */
-  add(vm: VmRecord, qemu: QemuProcess, guest: Guest = this.guestOf(vm.id, qemu.dir)): VmRuntime {
+  add(vm: VmRecord, qemu: QemuProcess, guest: Guest = this.guestOf(vm.id, qemu)): VmRuntime {
     const runtime = new VmRuntime({ vmId: vm.id, qemu, guest, console: this.consoleOf(vm.id) })
     this.#runtimes.set(vm.id, runtime)
     qemu.qmp.onEvent((event) => {
@@ -44,9 +44,10 @@ export class Runtimes {
     return runtime
   }
 
-  guestOf(vmId: string, dir: string): Guest {
+  guestOf(vmId: string, qemu: Pick<QemuProcess, 'dir' | 'identity'>): Guest {
     return new Guest({
-      socketPath: join(dir, machineFiles.agent),
+      socketPath: join(qemu.dir, machineFiles.agent),
+      qemu: qemu.identity,
       vmName: () => this.#context.vms.get(vmId)?.name ?? vmId,
       clock: this.#context.clock,
       log: this.#context.log,

@@ -178,7 +178,7 @@ async function attach({ identity, dir, incoming, spawned, signal }: Attachment):
   incoming?.on('error', () => {})
   try {
     const either = signal ? AbortSignal.any([signal, died.signal]) : died.signal
-    const qmp = await connectQmp(join(dir, machineFiles.qmp), { signal: either })
+    const qmp = await connectQmp(join(dir, machineFiles.qmp), { signal: either, peer: identity })
     return new QemuProcess({ identity, dir, qmp, incoming, ended, watch })
   } catch (error) {
     incoming?.destroy()

@@ -1,12 +1,19 @@
 import { existsSync, type FSWatcher, watch } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { dirname } from 'node:path'
+import { requirePeer } from '../host/peer.ts'
+import type { ProcessIdentity } from '../host/process-identity.ts'
 import { errnoOf, RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import { QmpClient, type WaitOptions } from './qmp.ts'
 
 /** Between `bind` and `listen` a socket file exists that refuses; nothing announces the second step. */
 const refusedRetryMs = 1
+
+export interface ConnectOptions extends WaitOptions {
+  /** the process that must be the one that listens */
+  readonly peer?: ProcessIdentity
+}
 
 /** Longest socket path that the kernel takes, with its end mark. */
 const socketPathMaxBytes = 107
@@ -16,11 +23,17 @@ const socketPathMaxBytes = 107
  * process dies, since then it never will.
  *
  * @throws RametError `QMP_FAILED` when it takes longer than `timeoutMs` (default
- *   `limits.qmpConnectTimeoutMs`), or the signal's reason
+ *   `limits.qmpConnectTimeoutMs`), `VMM_FAILED` when another process listens there, or the signal's reason
  */
-export async function connectQmp(path: string, options: WaitOptions = {}): Promise<QmpClient> {
+export async function connectQmp(path: string, options: ConnectOptions = {}): Promise<QmpClient> {
   const timeoutMs = options.timeoutMs ?? limits.qmpConnectTimeoutMs
   const socket = await connectSocket(path, { ...options, timeoutMs })
+  try {
+    if (options.peer !== undefined) requirePeer(socket, options.peer, path)
+  } catch (error) {
+    socket.destroy()
+    throw error
+  }
   return await QmpClient.open(socket, { ...options, timeoutMs })
 }
 
