@@ -54,15 +54,18 @@ export class TemplateService {
         request.from === 'vm'
           ? { kind: 'vm' as const, id: vm.id, name: vm.name }
           : { kind: 'image' as const, id: vm.imageId, name: vm.imageName }
-      return this.#parts.runtimes.exclusively(vm.id, () =>
-        this.#make(plannedTemplate(this.#parts, { id, request, vm, source, keep }), vm, handle),
-      )
+      return this.#parts.runtimes.exclusively(vm.id, () => {
+        // As it is when its turn has come: it may have been renamed, or consumed by another template.
+        const parent = context.vms.find(vm.id)
+        return this.#make(plannedTemplate(this.#parts, { id, request, vm: parent, source, keep }), parent, handle)
+      })
     })
   }
 
   async #make(planned: TemplateRecord, vm: VmRecord, handle: OperationHandle): Promise<TemplateCreated> {
     const { context } = this.#parts
     const startMs = performance.now()
+    using _ = this.#parts.uses.hold(planned.id)
     const template = await context.templates.create(planned)
     context.events.emit({ type: 'template.created', resource: resourceOf(template) })
     try {
@@ -174,12 +177,24 @@ export class TemplateService {
     this.#checkUnused(template)
     const target = { kind: 'template' as const, id: template.id, name: template.name }
     return context.operations.begin('template.remove', target, call, async () => {
-      this.#checkUnused(template)
-      await context.templates.update(template.id, { state: 'removing' })
-      await this.#parts.armed.empty(template.id)
-      this.#checkUnused(template)
-      await this.discard(context.templates.find(template.id))
+      const removing = await this.#beginRemoval(template.id)
+      await this.discard(removing)
     })
+  }
+
+  /** From the state `removing` on no fork begins; one that began before has a hold, or a child's record, by then. */
+  async #beginRemoval(id: string): Promise<TemplateRecord> {
+    const { templates } = this.#parts.context
+    const { state } = templates.find(id)
+    this.#checkUnused(templates.find(id))
+    const removing = await templates.update(id, { state: 'removing' })
+    try {
+      this.#checkUnused(removing)
+      return removing
+    } catch (error) {
+      await templates.update(id, { state })
+      throw error
+    }
   }
 
   /** Takes away everything of a template, its record last. Can be repeated after a crash. */
@@ -206,7 +221,13 @@ export class TemplateService {
   }
 
   #checkUnused(template: TemplateRecord): void {
-    const { context } = this.#parts
+    const { context, uses } = this.#parts
+    if (uses.count(template.id) > 0) {
+      throw new RametError('IN_USE', {
+        message: `template ${template.name} is being made or forked`,
+        remediation: 'Wait until that is over, or cancel its operation.',
+      })
+    }
     const standsOn = (disks: TemplateRecord['disks']) => disks.some((disk) => disk.base?.ownerId === template.id)
     const children = [
       ...context.vms.list().filter((vm) => vm.templateId === template.id || standsOn(vm.disks)),

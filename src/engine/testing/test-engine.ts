@@ -1,0 +1,236 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { ImageManifest } from '../../../guest/image/manifest.ts'
+import type { Event } from '../../api/event.ts'
+import { VmCreate } from '../../api/vm-create.ts'
+import { Database } from '../../cluster/database.ts'
+import { Journal } from '../../cluster/journal.ts'
+import { SqliteStore } from '../../cluster/sqlite-store.ts'
+import type { CgroupDriver, CgroupLimits } from '../../host/cgroups.ts'
+import { bootId } from '../../host/process-identity.ts'
+import { BaseWriter } from '../../memory/base.ts'
+import { storeBase } from '../../memory/store.ts'
+import { systemClock } from '../../shared/clock.ts'
+import { newId } from '../../shared/ids.ts'
+import { silentLog } from '../../shared/log.ts'
+import { assemble } from '../assemble.ts'
+import { baseFile } from '../bases.ts'
+import type { EngineContext } from '../context.ts'
+import { EventLog } from '../events.ts'
+import type { ForkParts } from '../fork-parts.ts'
+import { ForkService } from '../fork-service.ts'
+import { Operations } from '../operations.ts'
+import { Paths } from '../paths.ts'
+import { type Reaped, reconcile } from '../reconcile.ts'
+import type { ImageRecord, TemplateRecord, VmRecord } from '../records.ts'
+import { Registry } from '../registry.ts'
+import { Seats } from '../seats.ts'
+import { TemplateService } from '../template-service.ts'
+import { digestOf, writeStream } from '../template-stream.ts'
+import { VmService } from '../vm-service.ts'
+import { FakeVmm } from './fake-vmm.ts'
+
+const imageId = 'img-0123456789ab'
+
+/** The engine's own code over fake QEMUs: everything real but the machine. Dispose of it to remove everything. */
+export class TestEngine implements AsyncDisposable {
+  readonly vmm: FakeVmm
+  readonly parts: ForkParts
+  readonly context: EngineContext
+  readonly vms: VmService
+  readonly templates: TemplateService
+  readonly forks: ForkService
+  readonly cgroups: RecordedCgroups
+  readonly events: Event[] = []
+  readonly #root: string
+
+  private constructor(root: string, vmm: FakeVmm, context: EngineContext, cgroups: RecordedCgroups) {
+    this.#root = root
+    this.vmm = vmm
+    this.context = context
+    this.cgroups = cgroups
+    this.parts = assemble(context)
+    this.vms = new VmService(this.parts)
+    this.templates = new TemplateService(this.parts)
+    this.forks = new ForkService(this.parts)
+    context.events.subscribe(undefined, (event) => void this.events.push(event))
+  }
+
+  static async open(changes: Partial<EngineContext> = {}): Promise<TestEngine> {
+    const root = await mkdtemp(join(tmpdir(), 'ramet-engine-'))
+    return TestEngine.#at(root, new FakeVmm(), changes)
+  }
+
+  static async #at(root: string, vmm: FakeVmm, changes: Partial<EngineContext>): Promise<TestEngine> {
+    const settings = { dataDir: root, cacheDir: join(root, 'cache'), logLevel: 'info' }
+    const paths = new Paths(settings)
+    await paths.create()
+    const database = new Database(paths.database)
+    const store = new SqliteStore(database)
+    const events = new EventLog(systemClock)
+    const cgroups = new RecordedCgroups()
+    const vms = await Registry.open<VmRecord>(store, 'vms', 'vm', 'VM_NOT_FOUND')
+    const context: EngineContext = {
+      settings,
+      paths,
+      host: {
+        accelerator: 'tcg',
+        acceleratorFinding: '',
+        machineType: 'pc-q35-7.2',
+        qemuVersion: '7.2.0',
+        userPerVm: false,
+        nameServers: [],
+        bootId: bootId(),
+      },
+      store,
+      journal: new Journal(database),
+      vms,
+      templates: await Registry.open<TemplateRecord>(store, 'templates', 'template', 'TEMPLATE_NOT_FOUND'),
+      images: await Registry.open<ImageRecord>(store, 'images', 'image', 'IMAGE_NOT_FOUND'),
+      operations: new Operations(store, systemClock, events),
+      events,
+      seats: new Seats(vms.list().map((vm) => vm.seat)),
+      clock: systemClock,
+      random: randomBytes,
+      spawn: vmm.spawn,
+      cgroups,
+      log: silentLog,
+      measure: () => {},
+      ...changes,
+    }
+    await makeImage(context)
+    await context.operations.open()
+    return new TestEngine(root, vmm, context, cgroups)
+  }
+
+  /** What a daemon that is killed, and the next one on the same data, do. The guests run on. */
+  async restart(changes: Partial<EngineContext> = {}): Promise<{ engine: TestEngine; reaped: Reaped }> {
+    await this.close()
+    const engine = await TestEngine.#at(this.#root, this.vmm, changes)
+    return { engine, reaped: await reconcile(engine.parts, engine.templates) }
+  }
+
+  /** Creates a vm and waits until it runs. */
+  async createVm(request: Partial<VmCreate> = {}): Promise<VmRecord> {
+    const whole = VmCreate.parse({ image: 'tiny', memoryBytes: 64 * 1024 * 1024, ...request })
+    const action = await this.vms.create(whole)
+    return this.context.vms.find((await action.done).id)
+  }
+
+  /** A template that could have been made of a vm; its memory is one page. */
+  async createTemplate(name = 'warm'): Promise<TemplateRecord> {
+    const { context } = this
+    const id = newId('tpl')
+    const dir = context.paths.template(id)
+    await mkdir(dir)
+    const writer = await BaseWriter.create({ id: newId('base'), sizeBytes: 64 * 1024 * 1024, data: [] })
+    writer.write(Buffer.alloc(4096, 1), 0)
+    const base = writer.seal()
+    await storeBase(base, join(dir, baseFile))
+    const stream = Buffer.from('devices')
+    await writeStream(dir, stream)
+    const vm = await this.createVm({ start: false, name: `${name}-parent` })
+    const template: TemplateRecord = {
+      schemaVersion: 1,
+      id,
+      name,
+      state: 'ready',
+      source: { kind: 'vm', id: vm.id, name: vm.name },
+      imageId,
+      imageName: vm.imageName,
+      generation: 1,
+      depth: 0,
+      init: 'agent',
+      machine: vm.machine,
+      disks: [],
+      nics: [{ network: 'isolated' }],
+      labels: {},
+      environment: {},
+      armed: 0,
+      baseId: base.id,
+      kept: await this.parts.bases.keep(id, base),
+      baseBytes: 4096,
+      storedBytes: 4096,
+      hasForkHooks: false,
+      qemuVersion: '7.2.0',
+      streamDigest: digestOf(stream),
+      createdAtMs: context.clock.nowMs(),
+    }
+    return context.templates.create(template)
+  }
+
+  /** What is left in use on the host. */
+  openOwners(): string[] {
+    return [...this.context.journal.open().keys()]
+  }
+
+  async close(): Promise<void> {
+    this.parts.ttl.stop()
+    for (const runtime of this.parts.runtimes.list()) await runtime.release()
+    await this.context.store.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.context.operations.stop()
+    await this.parts.armed.stop()
+    for (const template of this.context.templates.list()) await this.parts.bases.drop(template)
+    await this.close()
+    await this.vmm[Symbol.asyncDispose]()
+    await rm(this.#root, { recursive: true, force: true })
+  }
+}
+
+async function makeImage(context: EngineContext): Promise<void> {
+  if (context.images.get(imageId) !== undefined) return
+  const digest = '0'.repeat(64)
+  const manifest: ImageManifest = {
+    schemaVersion: 1,
+    id: imageId,
+    recipe: 'micro',
+    init: 'agent',
+    kernelVersion: '6.1',
+    cmdline: 'console=ttyS0 ramet.init=agent',
+    disk: null,
+    createdAt: new Date(0).toISOString(),
+    digest,
+    agentDigest: digest,
+    files: {},
+  }
+  await mkdir(context.paths.image(imageId), { recursive: true })
+  await writeFile(join(context.paths.image(imageId), 'manifest.json'), JSON.stringify(manifest))
+  await context.images.create({
+    schemaVersion: 1,
+    id: imageId,
+    name: 'tiny',
+    tag: 'latest',
+    labels: {},
+    createdAtMs: 0,
+  })
+}
+
+/** Control groups as last set; none is made. */
+export class RecordedCgroups implements CgroupDriver {
+  readonly controllers = ['memory', 'cpu'] as const
+  readonly finding = 'recorded'
+  readonly groups = new Map<string, CgroupLimits>()
+
+  create(name: string, limits: CgroupLimits): void {
+    this.groups.set(name, limits)
+  }
+
+  add(): void {}
+
+  usage() {
+    return { memoryBytes: 0, oomKillCount: 0 }
+  }
+
+  list(): string[] {
+    return [...this.groups.keys()]
+  }
+
+  async remove(name: string): Promise<void> {
+    this.groups.delete(name)
+  }
+}
