@@ -26,6 +26,7 @@ import type { ForkParts } from './fork-parts.ts'
 import { ForkService } from './fork-service.ts'
 import { HostService } from './host-service.ts'
 import { ImageService } from './image-service.ts'
+import { LogSweep } from './log-sweep.ts'
 import { paginate } from './page.ts'
 import { reconcile } from './reconcile.ts'
 import { StatsReader } from './stats.ts'
@@ -44,6 +45,7 @@ export class LocalEngine implements Engine {
   readonly #files: FileService
   readonly #stats: StatsReader
   readonly #host: HostService
+  readonly #logs: LogSweep
   readonly #listeners: Set<(measurement: Measurement) => void>
   #ready = false
 
@@ -58,6 +60,7 @@ export class LocalEngine implements Engine {
     this.#files = new FileService(parts)
     this.#stats = new StatsReader(parts)
     this.#host = new HostService(parts, this.#stats)
+    this.#logs = new LogSweep(parts.context, parts.runtimes)
     parts.ttl.onExpire = (vmId) => this.#vms.expire(vmId)
   }
 
@@ -67,6 +70,7 @@ export class LocalEngine implements Engine {
     this.#host.reaped = await reconcile(this.#parts, this.#templates)
     this.#ready = true
     ttl.reschedule()
+    this.#logs.start()
     for (const template of context.templates.list()) if (this.#parts.bases.isResident(template)) armed.refill(template)
     context.log.info({ reaped: this.#host.reaped, vms: context.vms.list().length }, 'ready')
   }
@@ -76,6 +80,7 @@ export class LocalEngine implements Engine {
     const { context, armed, runtimes, ttl } = this.#parts
     this.#ready = false
     ttl.stop()
+    this.#logs.stop()
     await context.operations.stop()
     await armed.stop()
     for (const runtime of runtimes.list()) await runtime.console.drain(runtime.qemu)

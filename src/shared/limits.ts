@@ -50,6 +50,7 @@ export const limits = {
   qmpTimeoutMs: 10_000,
   qmpConnectTimeoutMs: 20_000,
   vmmLogBytes: 1 * MiB,
+  vmmLogSweepMs: 60_000,
   incomingTimeoutMs: 60_000,
   deviceStateBytes: 64 * MiB,
   romBytes: 16 * MiB,
