@@ -15,7 +15,13 @@ function sleeper() {
 
 test('a command with blanks and parentheses does not shift the fields', () => {
   const fields = Array.from({ length: 50 }, (_, index) => String(index + 4)).join(' ')
-  assert.deepEqual(parseStat(`42 (a) b (c)) S ${fields}\n`), { state: 'S', parentPid: 4, startTime: 22, cpuMs: 290 })
+  assert.deepEqual(parseStat(`42 (a) b (c)) S ${fields}\n`), {
+    state: 'S',
+    parentPid: 4,
+    startTime: 22,
+    cpuMs: 290,
+    hasTerminal: true,
+  })
   assert.throws(() => parseStat('42 (sh'), { code: 'INTERNAL' })
 })
 

@@ -20,6 +20,8 @@ export interface ProcessStat {
   startTime: number
   /** CPU time used so far, in user and kernel mode */
   cpuMs: number
+  /** whether somebody sits at a terminal that controls it */
+  hasTerminal: boolean
 }
 
 /** Linux shows times in ticks of 10 ms on all machines Ramet runs on. */
@@ -41,7 +43,13 @@ export function parseStat(text: string): ProcessStat {
   if (!Number.isSafeInteger(startTime)) {
     throw new RametError('INTERNAL', { message: `unreadable process status: ${text.slice(0, 120)}` })
   }
-  return { state, parentPid: Number(parentPid), startTime, cpuMs: (Number(fields[11]) + Number(fields[12])) * tickMs }
+  return {
+    state,
+    parentPid: Number(parentPid),
+    startTime,
+    cpuMs: (Number(fields[11]) + Number(fields[12])) * tickMs,
+    hasTerminal: Number(fields[4]) !== 0,
+  }
 }
 
 /** Undefined when there is no such process. */

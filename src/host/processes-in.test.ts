@@ -39,3 +39,18 @@ test('a path is waited for until it appears, the time is over, or nobody wants i
   await waiting
   await waitForPath(path, 1)
 })
+
+test('somebody who looks at the directory from a terminal is left alone', async (t) => {
+  const directory = temporary(t)
+  // `script` gives what it starts a terminal of its own.
+  const { identity } = await spawnDetached({
+    command: 'script',
+    args: ['--quiet', '--return', '--command', 'echo > there; exec sleep 60', '/dev/null'],
+    cwd: directory,
+  })
+  await waitForPath(join(directory, 'there'), 10_000)
+  const found = processesIn(directory)
+  assert.deepEqual(found, [identity], 'not the shell at the terminal')
+  signalProcess(identity, 'SIGKILL')
+  await waitForExit(identity)
+})

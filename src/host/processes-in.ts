@@ -1,6 +1,6 @@
 import { readdirSync, readlinkSync, realpathSync } from 'node:fs'
 import { errnoOf } from '../shared/errors.ts'
-import { identify, type ProcessIdentity } from './process-identity.ts'
+import { identify, type ProcessIdentity, readStat } from './process-identity.ts'
 
 /**
  * All processes whose working directory is `directory`: how what was started for a vm is found again
@@ -17,6 +17,8 @@ export function processesIn(directory: string): ProcessIdentity[] {
       if (['ENOENT', 'EACCES', 'EPERM', 'ESRCH'].includes(errnoOf(error) ?? '')) continue
       throw error
     }
+    // Somebody who looks at the directory from a shell: what is started for a vm has no terminal.
+    if (readStat(Number(entry))?.hasTerminal) continue
     const identity = identify(Number(entry))
     if (identity !== undefined) found.push(identity)
   }
