@@ -1,5 +1,10 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { BenchDaemon } from './daemon.ts'
 import { forkOne, type RunTools, untilArmed } from './fork-runs.ts'
+
+const lookCount = 10
+const lookPauseMs = 100
 
 export interface Belongings {
   /** processes that work in the data directory or were started with it */
@@ -20,7 +25,7 @@ export interface Churn {
 export async function measureChurn(tools: RunTools, forkCount: number): Promise<Churn> {
   const { template, daemon, signal, say } = tools
   await untilArmed(template, template.info.armed, signal)
-  const before = belongingsOf(daemon.pid, daemon.dataDir)
+  const before = await settledBelongings(daemon, signal)
   for (let index = 0; index < forkCount; index += 1) {
     signal.throwIfAborted()
     const child = await forkOne(template)
@@ -28,7 +33,18 @@ export async function measureChurn(tools: RunTools, forkCount: number): Promise<
     if ((index + 1) % 20 === 0) say(`${index + 1} of ${forkCount} forks and removals`)
   }
   await untilArmed(template, template.info.armed, signal)
-  return { forks: forkCount, before, after: belongingsOf(daemon.pid, daemon.dataDir) }
+  return { forks: forkCount, before, after: await settledBelongings(daemon, signal) }
+}
+
+/** The least of several looks: connections of questions just answered are still being closed during the first. */
+async function settledBelongings({ pid, dataDir }: BenchDaemon, signal: AbortSignal): Promise<Belongings> {
+  const looks: Belongings[] = []
+  while (looks.length < lookCount) {
+    looks.push(belongingsOf(pid, dataDir))
+    await sleep(lookPauseMs, undefined, { signal })
+  }
+  const least = (what: keyof Belongings) => Math.min(...looks.map((look) => look[what]))
+  return { processes: least('processes'), descriptors: least('descriptors'), files: least('files') }
 }
 
 function belongingsOf(daemonPid: number, dataDir: string): Belongings {
