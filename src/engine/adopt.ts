@@ -5,11 +5,13 @@ import { resumeGuest } from '../qemu/incoming.ts'
 import { adoptQemu, type QemuProcess } from '../qemu/process.ts'
 import { asRametError } from '../shared/errors.ts'
 import { describeEnd } from './guest-end.ts'
+import { handOver } from './handed-over.ts'
 import type { EngineParts } from './parts.ts'
 import type { VmRecord } from './records.ts'
 import type { Changes } from './registry.ts'
 import { endAllOf } from './release-vm.ts'
 import { liveStates } from './state.ts'
+import { ttlPaused, ttlResumed } from './ttl-changes.ts'
 import { discardVm } from './vm-actions.ts'
 import { endFromRunState, type GuestEnd, type VmRuntime } from './vm-runtime.ts'
 import { announceState, failureOf } from './vm-states.ts'
@@ -29,6 +31,7 @@ export async function adoptVm(parts: EngineParts, vm: VmRecord): Promise<void> {
     await takeOver(parts, vm, qemu)
   } catch (error) {
     context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a running vm could not be adopted')
+    await parts.runtimes.drop(vm.id)
     await endAllOf(context, vm.id)
     await settle(parts, vm, 'failed', {
       failure: failureOf(context, {
@@ -40,9 +43,13 @@ export async function adoptVm(parts: EngineParts, vm: VmRecord): Promise<void> {
   }
 }
 
-/** A start was not answered: a forked child goes, as if it had failed; a boot ends as `stopped`. */
+/**
+ * A start was not answered: a child whose fork was under way goes, as if it had failed; a boot ends as
+ * `stopped`, also that of a child that was forked long ago, stopped, and started again.
+ */
 async function undoStart(parts: EngineParts, vm: VmRecord): Promise<void> {
-  if (vm.source.kind === 'template') return discardVm(parts, vm.id)
+  const isFork = vm.source.kind === 'template' && vm.baseId !== undefined
+  if (isFork) return discardVm(parts, vm.id)
   await endAllOf(parts.context, vm.id)
   await settle(parts, vm, 'stopped', { stateReason: 'the daemon was restarted while it started' })
 }
@@ -64,23 +71,19 @@ async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Pr
   const end = endFromRunState(runState)
   if (end !== undefined) return settleEnded(parts, vm, runtime, end)
   runtime.guest.connect()
-  if (vm.state === 'capturing') await letGo(vm, runtime)
+  if (vm.state === 'capturing') await letGo(vm, runtime, runState)
   else if (runState === 'paused' && vm.state !== 'paused' && vm.state !== 'pausing') await resumeGuest(qemu)
   const paused = runState === 'paused' && (vm.state === 'paused' || vm.state === 'pausing')
-  if (vm.state !== (paused ? 'paused' : 'running')) await settle(parts, vm, paused ? 'paused' : 'running', {}, true)
-  const { journal } = parts.context
-  journal.release(
-    journal
-      .openOf(vm.id)
-      .filter(({ kind }) => kind !== 'cgroup')
-      .map(({ id }) => id),
-  )
+  const nowMs = parts.context.clock.nowMs()
+  if (paused && vm.state !== 'paused') await settle(parts, vm, 'paused', ttlPaused(vm, nowMs), true)
+  if (!paused && vm.state !== 'running') await settle(parts, vm, 'running', ttlResumed(vm, nowMs), true)
+  handOver(parts.context, vm.id)
   await parts.ports.publishAll(parts.context.vms.find(vm.id))
 }
 
 /** A capture was cut short: links up, guest on, workload thawed. */
-async function letGo(vm: VmRecord, runtime: VmRuntime): Promise<void> {
-  await resumeGuest(runtime.qemu).catch(() => {})
+async function letGo(vm: VmRecord, runtime: VmRuntime, runState: string): Promise<void> {
+  if (runState !== 'running') await resumeGuest(runtime.qemu)
   if (vm.link === 'up') await setLinks(runtime.qemu, vm.nics, true)
   await thaw(await runtime.guest.session())
 }

@@ -47,13 +47,39 @@ export function cloneRecord(context: EngineContext, source: VmRecord, request: V
   }
 }
 
+export interface CloneOrder {
+  /** id of the vm to copy */
+  source: string
+  /** record of the copy, with its seat */
+  vm: VmRecord
+  /** throws unless the source is fit to be copied now */
+  check: (source: VmRecord) => void
+}
+
 /**
- * Copies the delta disks of a stopped vm for its clone. Disks that were never made (a vm that never ran)
- * are made when the clone starts.
+ * Copies the disks of a stopped vm and stores the record of the copy. Under the lock of the source.
  *
- * @throws RametError `NO_SPACE`, `CANCELLED`; nothing is left then
+ * @throws RametError `NO_SPACE`, `CANCELLED`, `ILLEGAL_STATE`, `NAME_TAKEN`; nothing is left then
  */
-export async function copyDisks(
+export async function makeClone(context: EngineContext, order: CloneOrder, handle: OperationHandle): Promise<void> {
+  const { vm } = order
+  try {
+    const source = context.vms.find(order.source)
+    order.check(source)
+    await copyDisks(context, source, vm, handle)
+    await context.vms.create(vm)
+  } catch (error) {
+    await removeDirectory(context, vm.id)
+    context.seats.free(vm.seat)
+    throw error
+  }
+  // From here on the record owns the directory.
+  context.journal.release(context.journal.openOf(vm.id).map(({ id }) => id))
+  context.events.emit({ type: 'vm.created', resource: { kind: 'vm', id: vm.id, name: vm.name } })
+}
+
+/** Disks that were never made (a vm that never ran) are made when the clone starts. */
+async function copyDisks(
   context: EngineContext,
   source: VmRecord,
   clone: VmRecord,
@@ -62,26 +88,20 @@ export async function copyDisks(
   const dir = context.paths.vm(clone.id)
   const user = userOf(context.host, clone.seat)
   context.journal.intend([{ operation: handle.id, owner: clone.id, kind: 'directory', ident: { name: clone.id } }])
-  try {
-    await mkdir(dir, { mode: 0o700 })
-    if (user !== undefined) await chown(dir, user.uid, user.gid)
-    const reflink = await canReflink(context.paths.vmsDir)
-    for (const index of source.disks.keys()) {
-      const from = join(context.paths.vm(source.id), diskFile(index))
-      if (!existsSync(from)) continue
-      await cloneDisk({
-        from,
-        to: join(dir, diskFile(index)),
-        reflink,
-        owner: user,
-        signal: handle.signal,
-        onProgress: (doneBytes, totalBytes) =>
-          handle.progress({ stage: 'copying', doneBytes, totalBytes, message: `copying disk ${index + 1}` }),
-      })
-    }
-  } catch (error) {
-    await removeDirectory(context, clone.id)
-    context.seats.free(clone.seat)
-    throw error
+  await mkdir(dir, { mode: 0o700 })
+  if (user !== undefined) await chown(dir, user.uid, user.gid)
+  const reflink = await canReflink(context.paths.vmsDir)
+  for (const index of source.disks.keys()) {
+    const from = join(context.paths.vm(source.id), diskFile(index))
+    if (!existsSync(from)) continue
+    await cloneDisk({
+      from,
+      to: join(dir, diskFile(index)),
+      reflink,
+      owner: user,
+      signal: handle.signal,
+      onProgress: (doneBytes, totalBytes) =>
+        handle.progress({ stage: 'copying', doneBytes, totalBytes, message: `copying disk ${index + 1}` }),
+    })
   }
 }

@@ -13,10 +13,12 @@ import { limits } from '../shared/limits.ts'
 import { type ArmedChild, armChild, discardArmed } from './child.ts'
 import type { ForkParts } from './fork-parts.ts'
 import { untilEnd } from './guest-end.ts'
+import { handOver } from './handed-over.ts'
 import { identify } from './identify.ts'
 import { confine } from './limits-of-vm.ts'
 import type { OperationHandle } from './operations.ts'
 import type { TemplateRecord, VmRecord } from './records.ts'
+import { ttlStarted } from './ttl-changes.ts'
 import { discardVm } from './vm-actions.ts'
 import type { VmRuntime } from './vm-runtime.ts'
 import { announceState, failureOf, transition } from './vm-states.ts'
@@ -178,19 +180,14 @@ async function becomeReady(parts: ForkParts, plan: ChildPlan, underway: Underway
   timings.readyMs = performance.now() - plan.requestedAtMs
   runtime.guest.publish(session)
   const nowMs = context.clock.nowMs()
-  const running = await transition(context, vm.id, 'started', {
+  const running = await transition(context, vm.id, 'started', (record) => ({
+    ...ttlStarted(record, nowMs),
     startedAtMs: nowMs,
     agentProtocol: session.version,
     timings,
-    ...(vm.ttlMs === undefined ? {} : { expiresAtMs: nowMs + vm.ttlMs }),
-  })
+  }))
   faultPoint('fork.recorded')
-  context.journal.release(
-    context.journal
-      .openOf(vm.id)
-      .filter(({ kind }) => kind !== 'cgroup')
-      .map(({ id }) => id),
-  )
+  handOver(context, vm.id)
   await parts.ports.publishAll(running)
   parts.ttl.reschedule()
   return context.vms.find(vm.id)

@@ -2,7 +2,7 @@ import { setClock } from '../agent/clock.ts'
 import { shutDown } from '../agent/shutdown.ts'
 import type { VmStop } from '../api/vm-create.ts'
 import { pauseGuest, resumeGuest } from '../qemu/incoming.ts'
-import { RametError } from '../shared/errors.ts'
+import { asRametError, RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import type { OperationHandle } from './operations.ts'
 import type { EngineParts } from './parts.ts'
@@ -10,13 +10,16 @@ import type { VmRecord } from './records.ts'
 import type { Changes } from './registry.ts'
 import { endAllOf, removeDirectory } from './release-vm.ts'
 import { illegal, liveStates } from './state.ts'
+import { ttlPaused, ttlResumed } from './ttl-changes.ts'
 import type { VmRuntime } from './vm-runtime.ts'
 import { transition } from './vm-states.ts'
 
 // Everything here runs under the vm's lock (`Runtimes.exclusively`).
 
-function runtimeOf(parts: EngineParts, vm: VmRecord, verb: string): VmRuntime {
-  const runtime = parts.runtimes.get(vm.id)
+/** Asked before the state changes: a vm that nothing runs for must not wait in a state that only its runtime ends. */
+function runtimeOf(parts: EngineParts, id: string, verb: string): VmRuntime {
+  const vm = parts.context.vms.find(id)
+  const runtime = parts.runtimes.get(id)
   if (runtime === undefined) throw illegal(vm.name, vm.state, verb)
   return runtime
 }
@@ -24,16 +27,15 @@ function runtimeOf(parts: EngineParts, vm: VmRecord, verb: string): VmRuntime {
 /** The guest's processors stand; its time to live stands too. */
 export async function pauseVm(parts: EngineParts, id: string): Promise<VmRecord> {
   const { context } = parts
-  const vm = await transition(context, id, 'pause')
-  const runtime = runtimeOf(parts, vm, 'pause')
+  const runtime = runtimeOf(parts, id, 'pause')
+  await transition(context, id, 'pause')
   try {
     await pauseGuest(runtime.qemu)
   } catch (error) {
     await transition(context, id, 'started')
     throw error
   }
-  const left = vm.expiresAtMs === undefined ? {} : { ttlLeftMs: vm.expiresAtMs - context.clock.nowMs() }
-  const paused = await transition(context, id, 'paused', { ...left, expiresAtMs: undefined })
+  const paused = await transition(context, id, 'paused', (record) => ttlPaused(record, context.clock.nowMs()))
   parts.ttl.reschedule()
   return paused
 }
@@ -41,16 +43,15 @@ export async function pauseVm(parts: EngineParts, id: string): Promise<VmRecord>
 /** Lets the guest go on, and tells it what time it is by now. */
 export async function resumeVm(parts: EngineParts, id: string): Promise<VmRecord> {
   const { context } = parts
+  const runtime = runtimeOf(parts, id, 'resume')
   const vm = await transition(context, id, 'resume')
-  const runtime = runtimeOf(parts, vm, 'resume')
   try {
     await resumeGuest(runtime.qemu)
   } catch (error) {
     await transition(context, id, 'paused')
     throw error
   }
-  const ttl = vm.ttlLeftMs === undefined ? {} : { expiresAtMs: context.clock.nowMs() + vm.ttlLeftMs }
-  const running = await transition(context, id, 'started', { ...ttl, ttlLeftMs: undefined })
+  const running = await transition(context, id, 'started', (record) => ttlResumed(record, context.clock.nowMs()))
   parts.ttl.reschedule()
   try {
     await setClock(await runtime.guest.session(), 0)
@@ -68,22 +69,24 @@ export async function stopVm(
   handle: OperationHandle,
 ): Promise<VmRecord> {
   const { context } = parts
+  const runtime = runtimeOf(parts, id, 'stop')
   const before = context.vms.find(id)
   const vm = await transition(context, id, 'stop')
-  const runtime = runtimeOf(parts, vm, 'stop')
   const timeoutMs = options.timeoutMs ?? limits.guestShutdownTimeoutMs
   handle.progress({ stage: 'stopping', message: `${vm.name} shuts down` })
+  const deadline = AbortSignal.any([AbortSignal.timeout(timeoutMs), handle.signal])
   try {
     if (before.state === 'paused') await resumeGuest(runtime.qemu)
-    const deadline = AbortSignal.any([AbortSignal.timeout(timeoutMs), handle.signal])
-    await shutDown(await runtime.guest.session(deadline))
+    await shutDown(await runtime.guest.session(deadline), { signal: deadline })
     await endWithin(runtime, deadline)
   } catch (error) {
-    handle.signal.throwIfAborted()
-    if (options.force) return await finishStop(parts, vm, runtime, 'kill')
+    if (options.force && !handle.signal.aborted) return await finishStop(parts, vm, runtime, 'kill')
     const ended = await Promise.race([runtime.ended, Promise.resolve(undefined)])
     if (ended === undefined) {
-      await transition(context, id, 'started')
+      // It runs on; should it end yet, that is its own doing.
+      await transition(context, id, 'started', (record) => ttlResumed(record, context.clock.nowMs()))
+      parts.ttl.reschedule()
+      handle.signal.throwIfAborted()
       throw new RametError('TIMEOUT', {
         message: `${vm.name} has not shut down within ${timeoutMs} ms`,
         cause: error,
@@ -103,8 +106,13 @@ function endWithin(runtime: VmRuntime, deadline: AbortSignal): Promise<unknown> 
   return Promise.race([runtime.ended, late])
 }
 
-/** Ends QEMU at once, as if the power were cut. */
+/**
+ * Ends QEMU at once, as if the power were cut. What was under way when this was asked for (see `cutShort`)
+ * may have brought the vm to its end already.
+ */
 export async function killVm(parts: EngineParts, id: string): Promise<VmRecord> {
+  const before = parts.context.vms.find(id)
+  if (!liveStates.has(before.state)) return before
   const vm = await transition(parts.context, id, 'kill')
   const runtime = parts.runtimes.get(id)
   if (runtime === undefined) {
@@ -112,6 +120,21 @@ export async function killVm(parts: EngineParts, id: string): Promise<VmRecord> 
     return transition(parts.context, id, 'stopped', stoppedNow(parts))
   }
   return finishStop(parts, vm, runtime, 'kill')
+}
+
+/**
+ * Called before waiting for the vm's lock: a boot, a shutdown or a capture that is under way need not come
+ * to its end first. Without its QEMU it fails, and then it is our turn.
+ */
+export function cutShort(parts: EngineParts, vm: VmRecord): void {
+  const { context } = parts
+  if (!liveStates.has(vm.state) || vm.state === 'running' || vm.state === 'paused') return
+  parts.runtimes
+    .get(vm.id)
+    ?.qemu.kill()
+    .catch((error: unknown) => {
+      context.log.warn({ vm: vm.name, error: asRametError(error).message }, 'QEMU could not be ended at once')
+    })
 }
 
 /** The guest has ended, or shall now: takes down what is left and settles in `stopped`. */
@@ -147,6 +170,7 @@ function stoppedNow(parts: EngineParts): Changes<VmRecord> {
     baseId: undefined,
     stoppedAtMs: parts.context.clock.nowMs(),
     expiresAtMs: undefined,
+    ttlLeftMs: undefined,
   }
 }
 

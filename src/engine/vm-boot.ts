@@ -5,12 +5,12 @@ import { setLinks } from '../fork/capture.ts'
 import { launch } from '../fork/launch.ts'
 import { checkMemoryFor } from '../memory/base.ts'
 import { resumeGuest } from '../qemu/incoming.ts'
-import type { QemuProcess } from '../qemu/process.ts'
 import { asRametError, type RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
 import { limits } from '../shared/limits.ts'
 import type { EngineContext } from './context.ts'
 import { endError, untilEnd } from './guest-end.ts'
+import { handOver } from './handed-over.ts'
 import { identify } from './identify.ts'
 import { confine, vmmOverheadBytes } from './limits-of-vm.ts'
 import type { OperationHandle } from './operations.ts'
@@ -18,6 +18,7 @@ import type { EngineParts } from './parts.ts'
 import type { VmRecord } from './records.ts'
 import type { Changes } from './registry.ts'
 import { endAllOf } from './release-vm.ts'
+import { ttlStarted } from './ttl-changes.ts'
 import { launchPlan } from './vm-plan.ts'
 import type { VmRuntime } from './vm-runtime.ts'
 import { failureOf, transition } from './vm-states.ts'
@@ -35,21 +36,19 @@ export async function bootVm(parts: EngineParts, id: string, handle: OperationHa
   const vm = await transition(context, id, 'start', cleared, 'start')
   try {
     checkMemoryFor(vm.machine.memoryBytes + vmmOverheadBytes, `starting ${vm.name}`)
-    const { qemu, runtime, timings } = await spawn(parts, vm, handle)
+    const { runtime, timings } = await spawn(parts, vm, handle)
     const booted = await reachAgent(parts, vm, runtime, handle)
     runtime.guest.publish(booted.session)
-    const ttl = vm.ttlMs === undefined ? {} : { expiresAtMs: context.clock.nowMs() + (vm.ttlLeftMs ?? vm.ttlMs) }
-    const running = await transition(context, id, 'started', {
-      ...ttl,
-      ttlLeftMs: undefined,
+    const running = await transition(context, id, 'started', (record) => ({
+      ...ttlStarted(record, context.clock.nowMs()),
       agentProtocol: booted.session.version,
       startedAtMs: context.clock.nowMs(),
       timings: { ...timings, ...booted.timings, totalMs: performance.now() - startMs },
-    })
+    }))
     context.measure({ kind: 'boot', ms: booted.timings.bootMs ?? 0 })
     await parts.ports.publishAll(running)
     parts.ttl.reschedule()
-    capturedLate(parts, qemu, id)
+    keepBootConsole(context, runtime)
     return running
   } catch (error) {
     throw await settleFailedStart(parts, vm, asRametError(error))
@@ -66,7 +65,6 @@ const cleared: Changes<VmRecord> = {
 }
 
 interface Spawned {
-  qemu: QemuProcess
   runtime: VmRuntime
   timings: Timings
 }
@@ -81,10 +79,11 @@ async function spawn(parts: EngineParts, vm: VmRecord, handle: OperationHandle):
   const { qemu, helpers } = launched
   const runtime = parts.runtimes.add(vm, qemu)
   await context.vms.update(vm.id, { process: qemu.identity, helpers })
+  handOver(context, vm.id)
   faultPoint('boot.recorded')
   // Not passt: it would leave the group whose filter keeps the guest off this host.
   confine(context, vm, [qemu.identity.pid])
-  return { qemu, runtime, timings: { diskMs: launched.diskMs, spawnMs: launched.spawnMs } }
+  return { runtime, timings: { diskMs: launched.diskMs, spawnMs: launched.spawnMs } }
 }
 
 async function reachAgent(
@@ -109,20 +108,25 @@ async function reachAgent(
 }
 
 /** The boot's console is worth keeping before anything newer pushes it out of QEMU. */
-function capturedLate(parts: EngineParts, qemu: QemuProcess, id: string): void {
-  void parts.runtimes.get(id)?.console.drain(qemu)
+function keepBootConsole(context: EngineContext, runtime: VmRuntime): void {
+  runtime.console.drain(runtime.qemu).catch((error: unknown) => {
+    context.log.warn({ vmId: runtime.vmId, error: asRametError(error).message }, 'the console could not be kept')
+  })
 }
 
 /** A start that failed leaves no process; the vm is `failed` with the reason, or `stopped` when it was cancelled. */
 async function settleFailedStart(parts: EngineParts, vm: VmRecord, error: RametError): Promise<RametError> {
   const { context } = parts
   const runtime = parts.runtimes.get(vm.id)
-  const explained = await explain(context, vm, runtime, error)
+  // Whatever else goes wrong now, the vm must not stay in `starting`.
+  const explained = await explain(context, vm, runtime, error).catch(() => error)
   await parts.runtimes.drop(vm.id)
-  await runtime?.qemu.kill()
-  await endAllOf(context, vm.id)
-  const consoleLines = await parts.runtimes.consoleOf(vm.id).tail()
-  const changes = { process: undefined, helpers: [], stoppedAtMs: context.clock.nowMs() }
+  await endRemains(context, vm, runtime)
+  const consoleLines = await parts.runtimes
+    .consoleOf(vm.id)
+    .tail()
+    .catch(() => [])
+  const changes = { process: undefined, helpers: [], expiresAtMs: undefined, stoppedAtMs: context.clock.nowMs() }
   if (error.code === 'CANCELLED') {
     await transition(context, vm.id, 'stopped', { ...changes, stateReason: 'its start was cancelled' })
     return error
@@ -132,6 +136,20 @@ async function settleFailedStart(parts: EngineParts, vm: VmRecord, error: RametE
   const failure = failureOf(context, { reason, message: explained.message, consoleLines })
   await transition(context, vm.id, 'failed', { ...changes, failure })
   return explained
+}
+
+/** What cannot be ended now is looked for again at the next start of the vm, or of the daemon. */
+async function endRemains(context: EngineContext, vm: VmRecord, runtime: VmRuntime | undefined): Promise<void> {
+  try {
+    await runtime?.qemu.kill()
+    await endAllOf(context, vm.id)
+    handOver(context, vm.id)
+  } catch (error) {
+    context.log.error(
+      { vm: vm.name, error: asRametError(error).message },
+      'what a failed start left could not be ended',
+    )
+  }
 }
 
 /** An agent that was never reached is less telling than the guest's end, or its console. */

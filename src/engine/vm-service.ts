@@ -5,7 +5,7 @@ import { setLinks } from '../fork/capture.ts'
 import { checkMemoryFor } from '../memory/base.ts'
 import { asRametError, RametError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
-import { cloneRecord, copyDisks } from './clone.ts'
+import { cloneRecord, makeClone } from './clone.ts'
 import type { Action, CallContext, ConsoleOptions, VmQuery } from './contract.ts'
 import { restartDelayMs, settleEnd } from './ends.ts'
 import { checkHostHolds, checkLimits, confine } from './limits-of-vm.ts'
@@ -14,7 +14,8 @@ import { matchesLabels, paginate } from './page.ts'
 import type { EngineParts } from './parts.ts'
 import type { VmRecord } from './records.ts'
 import { illegal, next, type VmAction } from './state.ts'
-import { killVm, pauseVm, removeVm, resumeVm, stopVm } from './vm-actions.ts'
+import { ttlChanged } from './ttl-changes.ts'
+import { cutShort, killVm, pauseVm, removeVm, resumeVm, stopVm } from './vm-actions.ts'
 import { bootVm } from './vm-boot.ts'
 import { planVm } from './vm-plan.ts'
 import { vmView } from './vm-view.ts'
@@ -82,14 +83,12 @@ export class VmService {
     if (limits !== undefined) checkLimits(limits, vm.machine.memoryBytes)
     const nowMs = context.clock.nowMs()
     const running = runtimes.get(vm.id)
-    const updated = await context.vms.update(vm.id, {
+    const ttlMs = ttlSeconds === null || ttlSeconds === undefined ? undefined : ttlSeconds * 1000
+    const updated = await context.vms.update(vm.id, (record) => ({
       ...plain,
       ...(limits === undefined ? {} : { limits }),
-      ...(ttlSeconds === undefined ? {} : { ttlMs: ttlSeconds === null ? undefined : ttlSeconds * 1000 }),
-      ...(ttlSeconds === undefined || vm.state !== 'running'
-        ? {}
-        : { expiresAtMs: ttlSeconds === null ? undefined : nowMs + ttlSeconds * 1000 }),
-    })
+      ...(ttlSeconds === undefined ? {} : ttlChanged(record, ttlMs, nowMs)),
+    }))
     if (running !== undefined && limits !== undefined) confine(context, updated, [running.qemu.identity.pid])
     if (running !== undefined && changes.link !== undefined && changes.link !== vm.link)
       await setLinks(running.qemu, vm.nics, changes.link === 'up')
@@ -118,6 +117,7 @@ export class VmService {
   }
 
   kill(ref: string, call?: CallContext): Promise<Action<Vm>> {
+    cutShort(this.#parts, this.#parts.context.vms.find(ref))
     return this.#act(ref, 'vm.kill', 'kill', call, (vm) => killVm(this.#parts, vm.id))
   }
 
@@ -126,6 +126,7 @@ export class VmService {
     const vm = context.vms.find(ref)
     if (!force && next(vm.state, 'remove') === undefined) throw illegal(vm.name, vm.state, 'remove')
     const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
+    if (force) cutShort(this.#parts, vm)
     return context.operations.begin('vm.remove', target, call, () =>
       this.#parts.runtimes.exclusively(vm.id, async () => {
         // Somebody else may have removed it while this waited for its turn.
@@ -149,18 +150,17 @@ export class VmService {
   async clone(ref: string, request: VmClone, call?: CallContext): Promise<Action<Vm>> {
     const { context } = this.#parts
     const source = context.vms.find(ref)
-    if (!['created', 'stopped', 'failed'].includes(source.state)) throw illegal(source.name, source.state, 'clone')
+    checkAtRest(source)
     if (request.name !== undefined) context.vms.checkFree(request.name)
     const vm = cloneRecord(context, source, request)
     const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
-    return context.operations.begin('vm.clone', target, call, (handle) =>
-      this.#parts.runtimes.exclusively(source.id, async () => {
-        await copyDisks(context, source, vm, handle)
-        await context.vms.create(vm)
-        context.events.emit({ type: 'vm.created', resource: { kind: 'vm', id: vm.id, name: vm.name } })
-        return this.#firstStart(vm, request.start, handle)
-      }),
-    )
+    return context.operations.begin('vm.clone', target, call, async (handle) => {
+      await this.#parts.runtimes.exclusively(source.id, async () => {
+        // It may have been started, or removed, since the call came.
+        await makeClone(context, { source: source.id, vm, check: checkAtRest }, handle)
+      })
+      return this.#firstStart(vm, request.start, handle)
+    })
   }
 
   /** @throws RametError `VM_NOT_FOUND` */
@@ -234,6 +234,11 @@ export class VmService {
     if (vm === undefined) throw new RametError('NOT_FOUND', { message: `there is no vm or template “${ref}”` })
     return vm.id
   }
+}
+
+/** Whose disks nobody writes to. @throws RametError `ILLEGAL_STATE` */
+function checkAtRest(vm: VmRecord): void {
+  if (!['created', 'stopped', 'failed'].includes(vm.state)) throw illegal(vm.name, vm.state, 'clone')
 }
 
 const consolePollMs = 500

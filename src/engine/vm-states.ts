@@ -15,7 +15,7 @@ export async function transition(
   context: EngineContext,
   id: string,
   action: VmAction,
-  changes: Changes<VmRecord> = {},
+  changes: Changes<VmRecord> | ((record: VmRecord) => Changes<VmRecord>) = {},
   verb: string = action,
 ): Promise<VmRecord> {
   let previous: VmState | undefined
@@ -23,7 +23,7 @@ export async function transition(
     const state = next(record.state, action)
     if (state === undefined) throw illegal(record.name, record.state, verb)
     previous = record.state
-    return { ...changes, state }
+    return { ...(typeof changes === 'function' ? changes(record) : changes), state }
   })
   if (previous !== vm.state) announceState(context, vm, previous)
   return vm

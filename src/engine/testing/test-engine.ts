@@ -45,6 +45,7 @@ export class TestEngine implements AsyncDisposable {
   readonly cgroups: RecordedCgroups
   readonly events: Event[] = []
   readonly #root: string
+  #succeeded = false
 
   private constructor(root: string, vmm: FakeVmm, context: EngineContext, cgroups: RecordedCgroups) {
     this.#root = root
@@ -108,6 +109,7 @@ export class TestEngine implements AsyncDisposable {
   /** What a daemon that is killed, and the next one on the same data, do. The guests run on. */
   async restart(changes: Partial<EngineContext> = {}): Promise<{ engine: TestEngine; reaped: Reaped }> {
     await this.close()
+    this.#succeeded = true
     const engine = await TestEngine.#at(this.#root, this.vmm, changes)
     return { engine, reaped: await reconcile(engine.parts, engine.templates) }
   }
@@ -173,6 +175,8 @@ export class TestEngine implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // What it had is its successor's.
+    if (this.#succeeded) return
     await this.context.operations.stop()
     await this.parts.armed.stop()
     for (const template of this.context.templates.list()) await this.parts.bases.drop(template)

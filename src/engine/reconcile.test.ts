@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { ForkRequest } from '../api/fork.ts'
+import { TestEngine } from './testing/test-engine.ts'
+
+test('a vm that runs is adopted, and one whose guest powered off meanwhile is stopped', async () => {
+  await using first = await TestEngine.open()
+  const runs = await first.createVm({ name: 'runs' })
+  const ends = await first.createVm({ name: 'ends' })
+  await first.close()
+  first.vmm.of(ends.id).powerOff()
+  await using second = (await first.restart()).engine
+  assert.equal(second.context.vms.find('runs').state, 'running')
+  assert.equal(second.context.vms.find('ends').state, 'stopped')
+  assert.ok(second.parts.runtimes.get(runs.id))
+  const stopped = await (await second.vms.stop('runs', { force: false })).done
+  assert.equal(stopped.state, 'stopped')
+})
+
+test('a child that was started again when the daemon died keeps its disks', async () => {
+  await using first = await TestEngine.open()
+  const template = await first.createTemplate()
+  const fork = await first.forks.fork(template, ForkRequest.parse({ names: ['child', 'other'], count: 2 }))
+  await fork.done
+  await (await first.vms.stop('child', { force: false })).done
+  const { id } = first.context.vms.find('child')
+  await first.context.vms.update(id, { state: 'starting' })
+  await first.context.vms.update(first.context.vms.find('other').id, { state: 'starting' })
+  await using second = (await first.restart()).engine
+  assert.equal(second.context.vms.find('child').state, 'stopped')
+  assert.equal(second.context.vms.nameTaken('other'), false)
+})
+
+test('a vm that was being paused when the daemon died stands, and its time to live with it', async () => {
+  await using first = await TestEngine.open()
+  const vm = await first.createVm({ ttlSeconds: 1000 })
+  await first.context.vms.update(vm.id, { state: 'pausing' })
+  first.vmm.of(vm.id).status = 'paused'
+  await using second = (await first.restart()).engine
+  const adopted = second.context.vms.find(vm.id)
+  assert.equal(adopted.state, 'paused')
+  assert.equal(adopted.expiresAtMs, undefined)
+  assert.ok((adopted.ttlLeftMs ?? 0) > 900_000)
+})
