@@ -33,7 +33,7 @@ export async function reconcile(parts: EngineParts, templates: TemplateService):
   })
   await recoverTemplates(parts, templates)
   // Left by a daemon that died between the end of the last user network and this.
-  removeNetworkGroup()
+  await removeNetworkGroup()
   return reaped
 }
 

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { JournalEntry } from '../cluster/journal.ts'
 import { removeNetworkGroup } from '../host/network-group.ts'
 import { isRunning, type ProcessIdentity, signalProcess, waitForExit } from '../host/process-identity.ts'
 import { processesIn } from '../host/processes-in.ts'
@@ -22,15 +23,24 @@ export async function endAllOf(context: EngineContext, vmId: string): Promise<nu
   const dir = context.paths.vm(vmId)
   const found = [...processesIn(dir), ...userNetworksOf(dir)]
   // A passt ends by itself with its QEMU; one that is just about to is not found by name any more.
-  const ending = context.vms.get(vmId)?.helpers ?? []
+  const ending = [...(context.vms.get(vmId)?.helpers ?? []), ...networksIn(context.journal.openOf(vmId))]
   await endProcesses([...found, ...ending])
-  if (found.length > 0 || ending.length > 0) removeNetworkGroup()
+  if (found.length > 0 || ending.length > 0) await removeNetworkGroup()
   const entries = context.journal.openOf(vmId)
   if (entries.some((entry) => entry.kind === 'cgroup')) await context.cgroups.remove(vmId)
   context.journal.release(
     entries.filter((entry) => entry.kind !== 'directory' && entry.kind !== 'file').map((entry) => entry.id),
   )
   return found.length
+}
+
+/** User networks that the journal knows and no record yet. */
+function networksIn(entries: readonly JournalEntry[]): ProcessIdentity[] {
+  return entries.flatMap(({ kind, ident }) => (kind === 'network' && isIdentity(ident) ? [ident] : []))
+}
+
+function isIdentity(ident: unknown): ident is ProcessIdentity {
+  return typeof ident === 'object' && ident !== null && 'pid' in ident && 'startTime' in ident && 'bootId' in ident
 }
 
 /** Removes a vm's directory, and with it its disks. Nothing of it runs any more. */

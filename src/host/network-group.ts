@@ -4,11 +4,14 @@
  */
 import { closeSync, mkdirSync, openSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { type Clock, systemClock } from '../shared/clock.ts'
 import { errnoOf, RametError } from '../shared/errors.ts'
+import { limits } from '../shared/limits.ts'
 import { attachEgressFilter, loadPacketFilter } from './bpf.ts'
 import { type Finding, fine, slow } from './finding.ts'
 import { egressProgram } from './packet-filter.ts'
 import { findProgram } from './probe-storage.ts'
+import { identify } from './process-identity.ts'
 
 export const networkGroupName = 'ramet-network'
 
@@ -59,12 +62,36 @@ export function inNetworkGroup(pid: number, name = networkGroupName): boolean {
   }
 }
 
-/** Takes the group away when nobody is in it; else leaves it, also without complaint. */
-export function removeNetworkGroup(name = networkGroupName): void {
+/**
+ * Takes the group away when nobody is in it; else leaves it, without complaint. A process that has ended holds
+ * its group a moment longer, which nothing announces: then it is tried again, a bounded number of times.
+ */
+export async function removeNetworkGroup(name = networkGroupName, clock: Clock = systemClock): Promise<void> {
+  if (process.geteuid?.() !== 0) return
   try {
-    rmdirSync(join(hierarchy(), name))
+    const directory = join(hierarchy(), name)
+    for (let attempt = 0; attempt < limits.cgroupRemoveAttempts; attempt += 1) {
+      if (removed(directory) || isUsed(directory)) return
+      await clock.sleep(limits.cgroupRemovePauseMs)
+    }
   } catch (error) {
-    if (error instanceof RametError || ['EBUSY', 'ENOENT', 'EPERM', 'EACCES'].includes(errnoOf(error) ?? '')) return
+    // Gone meanwhile, or no such hierarchy; a group that cannot be removed does no harm.
+    if (!(error instanceof RametError) && !['ENOENT', 'ENODEV'].includes(errnoOf(error) ?? '')) throw error
+  }
+}
+
+/** One that has ended is still listed for a moment. */
+function isUsed(directory: string): boolean {
+  const members = readFileSync(join(directory, 'cgroup.procs'), 'utf8').split('\n')
+  return members.some((pid) => pid !== '' && identify(Number(pid)) !== undefined)
+}
+
+function removed(directory: string): boolean {
+  try {
+    rmdirSync(directory)
+    return true
+  } catch (error) {
+    if (errnoOf(error) === 'EBUSY') return false
     throw error
   }
 }

@@ -5,6 +5,7 @@ import { identify, type ProcessIdentity, signalProcess } from '../host/process-i
 import type { DetachedProcess, ProcessUser, SpawnDetached } from '../host/spawn-detached.ts'
 import { spawnGated } from '../host/start-gate.ts'
 import { waitForPath } from '../host/wait-for-path.ts'
+import { systemClock } from '../shared/clock.ts'
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import { openLog } from './qemu-log.ts'
@@ -23,6 +24,12 @@ export interface UserNetworkOptions {
   /** told of the process before anything else can fail: the journal's chance */
   onSpawn?: (identity: ProcessIdentity) => void
 }
+
+/** Flags of a listening socket in `/proc/net/unix`: `__SO_ACCEPTCON`. */
+const acceptsConnections = '00010000'
+
+/** Nothing announces that a socket listens. */
+const listenRetryMs = 1
 
 /**
  * Starts passt: outbound connections of one NIC become sockets of an unprivileged process, which a packet
@@ -76,9 +83,12 @@ function passtArguments(options: UserNetworkOptions): string[] {
 async function untilListening(started: DetachedProcess, options: UserNetworkOptions): Promise<void> {
   const ended = new AbortController()
   started.child.once('exit', (code) => ended.abort(new Error(`passt ended (exit code ${code})`)))
-  const either = options.signal ? AbortSignal.any([options.signal, ended.signal]) : ended.signal
+  const stops = [ended.signal, AbortSignal.timeout(limits.qmpConnectTimeoutMs)]
+  const either = AbortSignal.any(options.signal ? [...stops, options.signal] : stops)
   try {
-    await waitForPath(join(options.dir, options.socketName), limits.qmpConnectTimeoutMs, either)
+    const path = join(options.dir, options.socketName)
+    await waitForPath(path, limits.qmpConnectTimeoutMs, either)
+    while (!isListening(path)) await systemClock.sleep(listenRetryMs, either)
   } catch (error) {
     options.signal?.throwIfAborted()
     throw new RametError('VMM_FAILED', {
@@ -87,6 +97,14 @@ async function untilListening(started: DetachedProcess, options: UserNetworkOpti
       cause: error,
     })
   }
+}
+
+/** Between `bind` and `listen` the socket's file is there already; passt takes one client, so it is not tried out. */
+function isListening(path: string): boolean {
+  const line = readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .find((candidate) => candidate.endsWith(` ${path}`))
+  return line?.split(/\s+/)[3] === acceptsConnections
 }
 
 /** All passt processes that serve a vm, also those whose pid was never written down. */
