@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
-import { renameSync, rmSync, symlinkSync } from 'node:fs'
+import { readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { it } from 'node:test'
+import { defaultUidRange } from '../src/host/uids.ts'
+import { userNetworksOf } from '../src/qemu/user-network.ts'
+import { isRoot } from './support/environment.ts'
 import { withHost } from './support/host.ts'
 
 /** What a QEMU that its guest has taken over can do: it owns its directory, and waits for a new daemon. */
@@ -37,3 +40,34 @@ it('takes no other socket for that of a vm, when the next daemon adopts it', { t
     assert.equal((await after.commands.run('hostname')).stdout, 'victim\n', 'nothing of it reached the other vm')
   })
 })
+
+it('runs what serves a guest without any privilege, each vm as a user of its own', { skip: !isRoot }, async () => {
+  await withHost({}, async (host) => {
+    const vms = await Promise.all(['one', 'two'].map((name) => host.boot({ name, nics: [{ network: 'user' }] })))
+    const users = vms.map((vm) => {
+      assert.ok(vm.info.pid)
+      const [passt] = userNetworksOf(join(host.dataDir, 'vms', vm.id))
+      assert.ok(passt)
+      const [qemuUser, passtUser] = [vm.info.pid, passt.pid].map((pid) => {
+        const status = statusOf(pid)
+        assert.equal(Number(`0x${status.get('CapEff')}`), 0, 'no capability')
+        assert.equal(Number(`0x${status.get('CapPrm')}`), 0)
+        assert.equal(Number(`0x${status.get('CapInh')}`), 0)
+        assert.equal(status.get('Seccomp'), '2', 'a filter of system calls')
+        assert.equal(status.get('Groups')?.trim(), '', 'no further group')
+        const users = new Set([...(status.get('Uid')?.split('\t') ?? []), ...(status.get('Gid')?.split('\t') ?? [])])
+        assert.equal(users.size, 1, 'one user, which is its group')
+        return Number([...users][0])
+      })
+      assert.equal(passtUser, qemuUser)
+      assert.ok(qemuUser !== undefined && qemuUser >= defaultUidRange.first)
+      return qemuUser
+    })
+    assert.equal(new Set(users).size, 2)
+  })
+})
+
+function statusOf(pid: number): Map<string, string> {
+  const lines = readFileSync(`/proc/${pid}/status`, 'utf8').split('\n')
+  return new Map(lines.map((line) => [line.split(':')[0] ?? '', line.slice(line.indexOf(':') + 1).trim()]))
+}

@@ -21,7 +21,10 @@ const run = promisify(execFile)
 const gateway = '10.77.0.1'
 const patience = () => AbortSignal.timeout(60_000)
 
-describe('the networks of a guest', { skip: isRoot ? false : 'the network `user` needs root' }, () => {
+describe('the networks of a guest', {
+  skip: isRoot ? false : 'the network `user` needs root',
+  timeout: 300_000,
+}, () => {
   let host: Host
   let outside: Outside
   let workshop: string
@@ -47,7 +50,7 @@ describe('the networks of a guest', { skip: isRoot ? false : 'the network `user`
 
   /** Connects from inside the guest by its own tools. */
   const greeting = async (vm: Vm, address: string) =>
-    (await vm.commands.run(`nc -w 3 ${address} ${outside.port} </dev/null || true`)).stdout
+    (await vm.commands.run(`(echo; sleep 1) | timeout 4 nc ${address} ${outside.port} | grep hello || true`)).stdout
 
   /** Sends each frame out of the guest's first interface as it is. */
   const sendRaw = async (vm: Vm, frames: readonly Buffer[]) => {
@@ -159,7 +162,8 @@ describe('the networks of a guest', { skip: isRoot ? false : 'the network `user`
     assert.deepEqual(internetSocketsOf(pid), [], 'QEMU has no socket of a network')
     await vm.files.write('/tmp/file', 'content')
     assert.equal(await vm.files.read('/tmp/file'), 'content')
-    await vm.commands.run('(while true; do echo served | nc -l -p 8080; done) >/dev/null 2>&1 &')
+    await vm.commands.run('while true; do echo served | nc -l -p 8080; done', { background: true })
+    await vm.commands.run("until netstat -ltn | grep -q ':8080 '; do sleep 0.1; done")
     const { hostPort } = await vm.publish({ guestPort: 8080 })
     assert.equal(await readAll(hostPort), 'served\n')
     assert.equal(outside.visits.length, before)

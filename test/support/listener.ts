@@ -11,12 +11,12 @@ export interface Listener {
   close: () => Promise<void>
 }
 
-/** Answers TCP connections with `hello` and datagrams with `pong`. */
+/** Answers HTTP with `hello` and datagrams with `pong`. */
 export async function listen(port: number, onContact: (contact: string) => void, host = '::'): Promise<Listener> {
   const server = createServer((socket) => {
     onContact(`tcp ${socket.localAddress?.replace('::ffff:', '')}`)
     socket.on('error', () => {})
-    socket.end('hello\n')
+    socket.once('data', () => socket.end('HTTP/1.0 200 OK\r\n\r\nhello\n'))
   })
   await new Promise<void>((resolve) => server.listen(port, host, resolve))
   const address = server.address()
