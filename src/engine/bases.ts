@@ -13,7 +13,9 @@ export const baseFile = 'memory.base'
 /** The memory bases of templates: resident behind a keeper, loaded from their files at first use. */
 export class Bases {
   readonly #context: EngineContext
-  readonly #open = new Map<string, Promise<OpenBase>>()
+  readonly #open = new Map<string, OpenBase>()
+  /** being opened or loaded, once for all who want it */
+  readonly #opening = new Map<string, Promise<OpenBase>>()
 
   constructor(context: EngineContext) {
     this.#context = context
@@ -29,16 +31,15 @@ export class Bases {
    * @throws RametError `BASE_DAMAGED`, `NO_CAPACITY`
    */
   async of(template: TemplateRecord): Promise<OpenBase> {
+    const underway = this.#opening.get(template.id)
+    if (underway !== undefined) return underway
+    // The caller's record may be older than the last load.
+    const current = this.#context.templates.find(template.id)
     const known = this.#open.get(template.id)
-    if (known !== undefined && this.isResident(template)) return known
-    const opening = this.#openOrLoad(template)
-    this.#open.set(template.id, opening)
-    try {
-      return await opening
-    } catch (error) {
-      this.#open.delete(template.id)
-      throw error
-    }
+    if (known !== undefined && this.isResident(current)) return known
+    const opening = this.#openOrLoad(current, known).finally(() => this.#opening.delete(template.id))
+    this.#opening.set(template.id, opening)
+    return opening
   }
 
   /** Gives a new base to a keeper, so that it outlives the daemon. */
@@ -50,18 +51,16 @@ export class Bases {
     faultPoint('base.intended')
     const kept = await keepBase(base, this.#context.spawn)
     journal.hold([{ id, ident: { baseId: base.id, ...kept.keeper } }])
-    this.#open.set(templateId, Promise.resolve(base))
+    this.#open.set(templateId, base)
     return kept
   }
 
   /** Lets the memory go; children that map it keep what they map. */
   async drop(template: TemplateRecord): Promise<void> {
+    await this.#opening.get(template.id)?.catch(() => {})
     const known = this.#open.get(template.id)
     this.#open.delete(template.id)
-    if (known !== undefined) {
-      const base = await known.catch(() => undefined)
-      if (base !== undefined) closeSync(base.fd)
-    }
+    if (known !== undefined) closeSync(known.fd)
     if (template.kept !== undefined) await releaseBase(template.kept)
     const { journal } = this.#context
     journal.release(
@@ -72,10 +71,15 @@ export class Bases {
     )
   }
 
-  async #openOrLoad(template: TemplateRecord): Promise<OpenBase> {
-    if (template.kept !== undefined && this.isResident(template)) return openBase(template.kept)
-    this.#context.log.info({ template: template.name }, 'loading the memory of a template')
-    const base = await loadBase(join(this.#context.paths.template(template.id), baseFile))
+  async #openOrLoad(template: TemplateRecord, known: OpenBase | undefined): Promise<OpenBase> {
+    if (template.kept !== undefined && this.isResident(template)) {
+      const base = openBase(template.kept)
+      this.#open.set(template.id, base)
+      return base
+    }
+    this.#context.log.info({ template: template.name, lost: known === undefined }, 'making a template resident')
+    // Only its keeper may have ended: what this daemon holds open is the memory still.
+    const base = known ?? (await loadBase(join(this.#context.paths.template(template.id), baseFile)))
     const kept = await this.keep(template.id, base)
     await this.#context.templates.update(template.id, { kept })
     this.#context.events.emit({

@@ -90,7 +90,10 @@ async function store(
       handle.progress({ stage: 'capturing', doneBytes, totalBytes, message: 'copying guest memory' }),
   })
   revert.add('let it run on', () => capture.release())
-  revert.add('memory', () => closeSync(capture.base.fd))
+  let handedOver = false
+  revert.add('memory', () => {
+    if (!handedOver) closeSync(capture.base.fd)
+  })
   const romPages = await readRomPages(runtime.qemu, capture.deviceState.blocks)
   const stream = templateStream(vm.machine.machine, capture.deviceState, romPages)
   await writeStream(dir, stream)
@@ -101,6 +104,7 @@ async function store(
       handle.progress({ stage: 'storing', doneBytes, totalBytes, message: 'storing guest memory' }),
   })
   const kept = await parts.bases.keep(template.id, capture.base)
+  handedOver = true
   revert.add('keeper', () => parts.bases.drop({ ...template, kept }))
   const timings: Timings = { captureMs: capture.captureMs }
   return {
