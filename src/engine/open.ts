@@ -70,7 +70,7 @@ async function openContext(settings: EngineSettings, paths: Paths, around: Surro
     vms,
     templates: await Registry.open<TemplateRecord>(store, 'templates', 'template', 'TEMPLATE_NOT_FOUND'),
     images: await Registry.open<ImageRecord>(store, 'images', 'image', 'IMAGE_NOT_FOUND'),
-    operations: new Operations(store, clock, events),
+    operations: new Operations(store, clock, events, log),
     events,
     seats: new Seats(vms.list().map((vm) => vm.seat)),
     clock,

@@ -3,9 +3,10 @@ import { toProblem } from '../api/problem.ts'
 import { Bucket } from '../cluster/bucket.ts'
 import type { Store } from '../cluster/store.ts'
 import type { Clock } from '../shared/clock.ts'
-import { asRametError, RametError } from '../shared/errors.ts'
+import { asRametError, isRametError, RametError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
 import { limits } from '../shared/limits.ts'
+import { type Log, silentLog } from '../shared/log.ts'
 import type { Action, CallContext } from './contract.ts'
 import type { EventLog } from './events.ts'
 
@@ -28,11 +29,15 @@ export class Operations {
   readonly #bucket: Bucket<Operation>
   readonly #clock: Clock
   readonly #events: EventLog
+  readonly #log: Log
   readonly #live = new Map<string, Live>()
   /** final ones, oldest first */
   readonly #past = new Map<string, Operation>()
 
-  constructor(store: Store, clock: Clock, events: EventLog) {
+  #stopping = false
+
+  constructor(store: Store, clock: Clock, events: EventLog, log: Log = silentLog) {
+    this.#log = log
     this.#bucket = new Bucket(store, 'operations', (value) => value as Operation)
     this.#clock = clock
     this.#events = events
@@ -63,6 +68,7 @@ export class Operations {
     context: CallContext | undefined,
     work: (handle: OperationHandle) => Promise<T>,
   ): Promise<Action<T>> {
+    if (this.#stopping) throw new RametError('CANCELLED', { message: 'the daemon is stopping' })
     const now = this.#now()
     const operation: Operation = {
       id: context?.operationId ?? newId('op'),
@@ -103,6 +109,14 @@ export class Operations {
     return live.operation
   }
 
+  /** Cancels what is under way on a thing, of these kinds. @param why for those who wait for them */
+  cancelOn(targetId: string, kinds: readonly OperationKind[], why: string): void {
+    for (const { operation, abort } of this.#live.values()) {
+      if (operation.target.id !== targetId || !kinds.includes(operation.kind)) continue
+      abort.abort(new RametError('CANCELLED', { message: why }))
+    }
+  }
+
   async wait(id: string, signal?: AbortSignal): Promise<Operation> {
     const live = this.#live.get(id)
     if (live === undefined) return this.get(id)
@@ -110,13 +124,21 @@ export class Operations {
       () => {},
       () => {},
     )
-    if (signal === undefined) await settled
-    else await Promise.race([settled, aborted(signal)])
+    signal?.throwIfAborted()
+    const stopped = Promise.withResolvers<never>()
+    const onAbort = () => stopped.reject(signal?.reason)
+    signal?.addEventListener('abort', onAbort, { once: true })
+    try {
+      await Promise.race([settled, stopped.promise])
+    } finally {
+      signal?.removeEventListener('abort', onAbort)
+    }
     return this.get(id)
   }
 
   /** Cancels all and waits for them: the daemon stops. */
   async stop(): Promise<void> {
+    this.#stopping = true
     const live = [...this.#live.values()]
     for (const { abort } of live) abort.abort(new RametError('CANCELLED', { message: 'the daemon is stopping' }))
     await Promise.allSettled(live.map((entry) => entry.done))
@@ -164,15 +186,31 @@ export class Operations {
     return settled
   }
 
+  /** What came of the work counts, whether or not it can be written down. */
   async #finish(operation: Operation): Promise<void> {
     const final: Operation = { ...operation, finishedAt: this.#now() }
-    const before = await this.#bucket.get(final.id)
-    if (before !== undefined) await this.#bucket.update(before, final)
+    await this.#store(final).catch((error: unknown) =>
+      this.#log.error({ operation: final.id, error: asRametError(error).message }, 'an operation could not be stored'),
+    )
     this.#live.delete(final.id)
     this.#past.set(final.id, final)
     this.#emit('operation.finished', final)
+  }
+
+  async #store(final: Operation): Promise<void> {
+    const before = await this.#bucket.get(final.id)
+    if (before !== undefined) {
+      try {
+        await this.#bucket.update(before, final)
+      } catch (error) {
+        if (!isRametError(error, 'TOO_LARGE')) throw error
+        // The result of a large fork: told to those who wait, and forgotten with this daemon.
+        const { result: _, ...rest } = final
+        await this.#bucket.update(before, rest)
+      }
+    }
     for (const [id] of this.#past) {
-      if (this.#past.size <= limits.operationHistoryCount) break
+      if (this.#past.size < limits.operationHistoryCount) break
       this.#past.delete(id)
       await this.#bucket.delete(id)
     }
@@ -190,11 +228,4 @@ export class Operations {
   #now(): string {
     return new Date(this.#clock.nowMs()).toISOString()
   }
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason)
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-  })
 }

@@ -1,5 +1,6 @@
 import { setClock } from '../agent/clock.ts'
 import { shutDown } from '../agent/shutdown.ts'
+import type { OperationKind } from '../api/operation.ts'
 import type { VmStop } from '../api/vm-create.ts'
 import { pauseGuest, resumeGuest } from '../qemu/incoming.ts'
 import { asRametError, RametError } from '../shared/errors.ts'
@@ -123,12 +124,13 @@ export async function killVm(parts: EngineParts, id: string): Promise<VmRecord> 
 }
 
 /**
- * Called before waiting for the vm's lock: a boot, a shutdown or a capture that is under way need not come
- * to its end first. Without its QEMU it fails, and then it is our turn.
+ * Called before waiting for the vm's lock: what is under way on a vm that shall end need not come to its end
+ * first. A start or a stop is cancelled; a fork or a capture, which is more than this vm, loses its QEMU.
  */
-export function cutShort(parts: EngineParts, vm: VmRecord): void {
+export function cutShort(parts: EngineParts, vm: VmRecord, kinds: readonly OperationKind[]): void {
   const { context } = parts
-  if (!liveStates.has(vm.state) || vm.state === 'running' || vm.state === 'paused') return
+  context.operations.cancelOn(vm.id, kinds, `${vm.name} was killed or removed meanwhile`)
+  if (vm.state !== 'capturing' && !(vm.state === 'starting' && vm.baseId !== undefined)) return
   parts.runtimes
     .get(vm.id)
     ?.qemu.kill()

@@ -117,7 +117,7 @@ export class VmService {
   }
 
   kill(ref: string, call?: CallContext): Promise<Action<Vm>> {
-    cutShort(this.#parts, this.#parts.context.vms.find(ref))
+    cutShort(this.#parts, this.#parts.context.vms.find(ref), ['vm.start', 'vm.stop'])
     return this.#act(ref, 'vm.kill', 'kill', call, (vm) => killVm(this.#parts, vm.id))
   }
 
@@ -126,7 +126,7 @@ export class VmService {
     const vm = context.vms.find(ref)
     if (!force && next(vm.state, 'remove') === undefined) throw illegal(vm.name, vm.state, 'remove')
     const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
-    if (force) cutShort(this.#parts, vm)
+    if (force) cutShort(this.#parts, vm, ['vm.create', 'vm.clone', 'vm.start', 'vm.stop'])
     return context.operations.begin('vm.remove', target, call, () =>
       this.#parts.runtimes.exclusively(vm.id, async () => {
         // Somebody else may have removed it while this waited for its turn.
