@@ -30,16 +30,16 @@ export class Bases {
    *
    * @throws RametError `BASE_DAMAGED`, `NO_CAPACITY`
    */
-  async of(template: TemplateRecord): Promise<OpenBase> {
-    const underway = this.#opening.get(template.id)
-    if (underway !== undefined) return underway
-    // The caller's record may be older than the last load.
-    const current = this.#context.templates.find(template.id)
-    const known = this.#open.get(template.id)
-    if (known !== undefined && this.isResident(current)) return known
-    const opening = this.#openOrLoad(current, known).finally(() => this.#opening.delete(template.id))
-    this.#opening.set(template.id, opening)
-    return opening
+  async of({ id }: Pick<TemplateRecord, 'id'>): Promise<OpenBase> {
+    const opening = this.#opening.get(id)
+    if (opening !== undefined) return opening
+    // As it is now: the caller's record may be older than the base's last loading.
+    const template = this.#context.templates.find(id)
+    const known = this.#open.get(id)
+    if (known !== undefined && this.isResident(template)) return known
+    const loading = this.#openOrLoad(template, known).finally(() => this.#opening.delete(id))
+    this.#opening.set(id, loading)
+    return loading
   }
 
   /** Gives a new base to a keeper, so that it outlives the daemon. */
@@ -77,9 +77,8 @@ export class Bases {
       this.#open.set(template.id, base)
       return base
     }
-    this.#context.log.info({ template: template.name, lost: known === undefined }, 'making a template resident')
-    // Only its keeper may have ended: what this daemon holds open is the memory still.
-    const base = known ?? (await loadBase(join(this.#context.paths.template(template.id), baseFile)))
+    // A base that is still open here has lost its keeper only.
+    const base = known ?? (await this.#load(template))
     const kept = await this.keep(template.id, base)
     await this.#context.templates.update(template.id, { kept })
     this.#context.events.emit({
@@ -88,5 +87,10 @@ export class Bases {
       data: { state: 'ready' },
     })
     return base
+  }
+
+  #load(template: TemplateRecord): Promise<OpenBase> {
+    this.#context.log.info({ template: template.name }, 'loading the memory of a template')
+    return loadBase(join(this.#context.paths.template(template.id), baseFile))
   }
 }
