@@ -9,6 +9,7 @@ export const Timings = z
     queueMs: stage('Waiting for a turn'),
     freezeMs: stage('Workload of the source not executing'),
     pauseMs: stage('Source guest not executing'),
+    foldMs: stage('Folding base and delta of a running source into a new base'),
     captureMs: stage('Saving device state and memory of the source'),
     diskMs: stage('Making the delta disks'),
     spawnMs: stage('Starting QEMU until it answers on QMP; zero when an armed process was taken'),

@@ -1,5 +1,6 @@
 import { thaw } from '../agent/freeze.ts'
 import { setLinks } from '../fork/capture.ts'
+import { mergeDisks } from '../fork/disk-point.ts'
 import { bootId, isRunning } from '../host/process-identity.ts'
 import { resumeGuest } from '../qemu/incoming.ts'
 import { adoptQemu, type QemuProcess } from '../qemu/process.ts'
@@ -71,6 +72,7 @@ async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Pr
   const end = endFromRunState(runState)
   if (end !== undefined) return settleEnded(parts, vm, runtime, end)
   runtime.guest.connect()
+  await mergeDisks(qemu, vm.disks.length)
   if (vm.state === 'capturing') await letGo(vm, runtime, runState)
   else if (runState === 'paused' && vm.state !== 'paused' && vm.state !== 'pausing') await resumeGuest(qemu)
   const paused = runState === 'paused' && (vm.state === 'paused' || vm.state === 'pausing')

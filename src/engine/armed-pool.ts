@@ -1,6 +1,6 @@
 import { isRunning } from '../host/process-identity.ts'
 import { asRametError } from '../shared/errors.ts'
-import { type ArmedChild, armChild, discardArmed } from './child.ts'
+import { type ArmedChild, armChild, discardArmed, templateParent } from './child.ts'
 import type { EngineParts } from './parts.ts'
 import type { TemplateRecord } from './records.ts'
 
@@ -79,7 +79,7 @@ export class ArmedPool {
       if (this.#stopped || template === undefined || this.#shelves.get(templateId) !== shelf) return
       if (shelf.armed.length >= wanted) return
       try {
-        const child = await armChild(this.#parts, template, 'arm')
+        const child = await armChild(this.#parts, templateParent(template), 'arm')
         if (this.#shelves.get(templateId) === shelf && !this.#stopped) shelf.armed.push(child)
         else await discardArmed(this.#parts, child)
       } catch (error) {

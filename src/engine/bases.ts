@@ -6,16 +6,21 @@ import { type KeptBase, keepBase, openBase, releaseBase } from '../memory/keeper
 import { loadBase } from '../memory/store.ts'
 import { faultPoint } from '../shared/fault.ts'
 import type { EngineContext } from './context.ts'
-import type { TemplateRecord } from './records.ts'
+import type { TemplateRecord, VmRecord } from './records.ts'
 
 export const baseFile = 'memory.base'
 
-/** The memory bases of templates: resident behind a keeper, loaded from their files at first use. */
+/**
+ * Memory bases: those of templates, resident behind a keeper and loaded from their files at first use; and
+ * folded ones, which live in memory for as long as a vm maps them.
+ */
 export class Bases {
   readonly #context: EngineContext
   readonly #open = new Map<string, OpenBase>()
   /** being opened or loaded, once for all who want it */
   readonly #opening = new Map<string, Promise<OpenBase>>()
+  /** folded bases whose children are on their way */
+  readonly #held = new Set<string>()
 
   constructor(context: EngineContext) {
     this.#context = context
@@ -58,17 +63,61 @@ export class Bases {
   /** Lets the memory go; children that map it keep what they map. */
   async drop(template: TemplateRecord): Promise<void> {
     await this.#opening.get(template.id)?.catch(() => {})
-    const known = this.#open.get(template.id)
-    this.#open.delete(template.id)
+    await this.#release(template.id, template.kept)
+  }
+
+  async #release(owner: string, kept: KeptBase | undefined): Promise<void> {
+    const known = this.#open.get(owner)
+    this.#open.delete(owner)
     if (known !== undefined) closeSync(known.fd)
-    if (template.kept !== undefined) await releaseBase(template.kept)
+    if (kept !== undefined) await releaseBase(kept)
     const { journal } = this.#context
     journal.release(
       journal
-        .openOf(template.id)
+        .openOf(owner)
         .filter(({ kind }) => kind === 'keeper')
         .map(({ id }) => id),
     )
+  }
+
+  /**
+   * The base under a vm's memory; undefined when its memory is its own.
+   *
+   * @throws RametError `BASE_DAMAGED`, `NOT_FOUND`
+   */
+  async ofVm(vm: Pick<VmRecord, 'baseId'>): Promise<OpenBase | undefined> {
+    const { templates, bases } = this.#context
+    if (vm.baseId === undefined) return undefined
+    const template = templates.list().find((candidate) => candidate.baseId === vm.baseId)
+    if (template !== undefined) return this.of(template)
+    const { id, kept } = bases.find(vm.baseId)
+    const base = this.#open.get(id) ?? openBase(kept)
+    this.#open.set(id, base)
+    return base
+  }
+
+  /** Keeps a base that was folded for children of a running vm, until the last vm that maps it is gone. */
+  async adopt(base: OpenBase): Promise<void> {
+    const kept = await this.keep(base.id, base)
+    const { bases, clock } = this.#context
+    await bases.create({ schemaVersion: 1, id: base.id, name: base.id, kept, createdAtMs: clock.nowMs() })
+  }
+
+  /** Lets go of folded bases that no vm maps any more. */
+  async sweep(): Promise<void> {
+    const { bases, vms } = this.#context
+    const used = new Set(vms.list().map((vm) => vm.baseId))
+    for (const { id, kept } of bases.list()) {
+      if (used.has(id) || this.#held.has(id)) continue
+      await this.#release(id, kept)
+      await bases.remove(id)
+    }
+  }
+
+  /** Keeps a base from being swept while children over it are on their way. */
+  hold(baseId: string): Disposable {
+    this.#held.add(baseId)
+    return { [Symbol.dispose]: () => void this.#held.delete(baseId) }
   }
 
   async #openOrLoad(template: TemplateRecord, known: OpenBase | undefined): Promise<OpenBase> {

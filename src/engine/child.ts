@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { type Launched, launch } from '../fork/launch.ts'
+import { type DiskPlan, type Launched, launch } from '../fork/launch.ts'
 import { macOf } from '../fork/seat.ts'
 import { checkMemoryFor } from '../memory/base.ts'
 import { armIncoming } from '../qemu/incoming.ts'
+import { assert } from '../shared/assert.ts'
 import { asRametError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
 import { Revert } from '../shared/revert.ts'
@@ -22,66 +23,85 @@ export interface ArmedChild {
   guest: Guest
 }
 
-/** The record of a template's next child. */
-export function draftChild(parts: EngineParts, template: TemplateRecord): VmRecord {
+/** What a child takes from what it is forked from: a template, or a vm that goes on running. */
+export interface ForkParent {
+  kind: 'template' | 'vm'
+  record: TemplateRecord | VmRecord
+  /** template whose base is mapped, if it is a template's */
+  templateId?: string | undefined
+  /** base that the child maps */
+  baseId: string
+  /** frozen deltas that the child's disks begin as copies of, by disk; absent: empty deltas */
+  frozenDisks?: readonly string[]
+}
+
+export function templateParent(template: TemplateRecord): ForkParent {
+  return { kind: 'template', record: template, templateId: template.id, baseId: template.baseId }
+}
+
+/** The record of the next child of a parent. */
+export function draftChild(parts: EngineParts, parent: ForkParent): VmRecord {
   const { context } = parts
+  const { record, kind } = parent
   const id = newId('vm', context.random)
   return {
     schemaVersion: 1,
     id,
     name: id,
     state: 'starting',
-    source: { kind: 'template', id: template.id, name: template.name },
-    imageId: template.imageId,
-    imageName: template.imageName,
-    parentId: template.id,
-    templateId: template.id,
-    generation: template.generation + 1,
-    depth: template.depth + 1,
+    source: { kind, id: record.id, name: record.name },
+    imageId: record.imageId,
+    imageName: record.imageName,
+    parentId: record.id,
+    ...(parent.templateId === undefined ? {} : { templateId: parent.templateId }),
+    generation: record.generation + 1,
+    depth: record.depth + 1,
     hostname: id,
     seat: context.seats.take(),
-    baseId: template.baseId,
+    baseId: parent.baseId,
     generationId: randomUUID(),
-    init: template.init,
-    machine: template.machine,
-    disks: template.disks,
-    nics: template.nics.map(({ network }, index) => ({ network, mac: macOf(id, index) })),
+    init: record.init,
+    machine: record.machine,
+    disks: record.disks,
+    nics: record.nics.map(({ network }, index) => ({ network, mac: macOf(id, index) })),
     link: 'up',
     labels: {},
-    environment: template.environment,
+    environment: record.environment,
     ports: [],
     limits: {},
     restart: { mode: 'no' },
     restartCount: 0,
     helpers: [],
-    ...(template.agentProtocol === undefined ? {} : { agentProtocol: template.agentProtocol }),
+    ...(record.agentProtocol === undefined ? {} : { agentProtocol: record.agentProtocol }),
     createdAtMs: context.clock.nowMs(),
   }
 }
 
 /**
- * Starts a QEMU for a child ahead of its fork: directory, delta disks, process, base mapped. All that is
+ * Starts a QEMU for a child ahead of its state: directory, delta disks, process, base mapped. All that is
  * left is to load the devices and go.
  *
  * @throws RametError `NO_CAPACITY`, `VMM_FAILED`, `NO_SPACE`; nothing is left then
  */
 export async function armChild(
   parts: EngineParts,
-  template: TemplateRecord,
+  parent: ForkParent,
   operationId: string,
   signal?: AbortSignal,
 ): Promise<ArmedChild> {
   const { context } = parts
-  checkMemoryFor(vmmOverheadBytes, `a child of ${template.name}`)
-  const base = await parts.bases.of(template)
-  const manifest = await parts.images.manifest(template.imageId)
-  const draft = draftChild(parts, template)
+  checkMemoryFor(vmmOverheadBytes, `a child of ${parent.record.name}`)
+  const base = await parts.bases.ofVm(parent)
+  assert(base !== undefined, 'a child maps a base')
+  const manifest = await parts.images.manifest(parent.record.imageId)
+  const draft = draftChild(parts, parent)
   await using revert = new Revert((what, error) =>
     context.log.warn({ vm: draft.id, what, error: asRametError(error).message }, 'undo failed'),
   )
   revert.add('child', () => discardDraft(parts, draft))
   const plan = launchPlan(context, { vm: draft, manifest, operationId, base })
-  const launched = await launch(plan, { journal: context.journal, spawn: context.spawn }, signal)
+  const disks = plan.disks.map((disk, index) => withCopy(disk, parent.frozenDisks?.[index]))
+  const launched = await launch({ ...plan, disks }, { journal: context.journal, spawn: context.spawn }, signal)
   revert.add('QEMU', () => launched.qemu.kill())
   await armIncoming(launched.qemu)
   const guest = parts.runtimes.guestOf(draft.id, launched.qemu)
@@ -89,6 +109,10 @@ export async function armChild(
   await guest.connectAhead()
   revert.keep()
   return { draft: { ...draft, process: launched.qemu.identity, helpers: launched.helpers }, launched, guest }
+}
+
+function withCopy(disk: DiskPlan, copyOf: string | undefined): DiskPlan {
+  return copyOf === undefined ? disk : { ...disk, copyOf }
 }
 
 /** Ends a child that will not be forked; the descriptors that this daemon has of it go too. */

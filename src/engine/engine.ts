@@ -2,15 +2,13 @@ import type { Readable } from 'node:stream'
 import type { Event } from '../api/event.ts'
 import type { ExecStart } from '../api/exec.ts'
 import type { FileMakeDirectory, FileRename, FileWriteOptions } from '../api/file.ts'
-import type { ForkRequest, ForkResult } from '../api/fork.ts'
+import type { ForkRequest } from '../api/fork.ts'
 import type { ImageBuild, ImageImport } from '../api/image.ts'
 import type { PortPublish } from '../api/port.ts'
 import type { PageQuery } from '../api/primitives.ts'
 import type { TemplateCreate, TemplateState, TemplateUpdate } from '../api/template.ts'
 import type { VmClone, VmCreate, VmStop, VmUpdate } from '../api/vm-create.ts'
-import { RametError } from '../shared/errors.ts'
 import type {
-  Action,
   CallContext,
   ConsoleOptions,
   Engine,
@@ -132,12 +130,8 @@ export class LocalEngine implements Engine {
     return this.#vms.remove(ref, options.force, call)
   }
 
-  async forkVm(ref: string): Promise<Action<ForkResult>> {
-    const vm = this.#vm(ref)
-    throw new RametError('ILLEGAL_STATE', {
-      message: `${vm.name} is a vm; this version forks templates`,
-      remediation: `Make a template of it first: \`ramet template create NAME --from ${vm.name} --keep\`, then fork that.`,
-    })
+  async forkVm(ref: string, request: ForkRequest, call?: CallContext) {
+    return this.#forks.forkVm(this.#vm(ref), request, call)
   }
 
   cloneVm(ref: string, request: VmClone, call?: CallContext) {

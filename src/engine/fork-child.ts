@@ -12,19 +12,20 @@ import { faultPoint } from '../shared/fault.ts'
 import { limits } from '../shared/limits.ts'
 import { type ArmedChild, armChild, discardArmed } from './child.ts'
 import type { ForkParts } from './fork-parts.ts'
+import type { ForkSource } from './fork-source.ts'
 import { untilEnd } from './guest-end.ts'
 import { handOver } from './handed-over.ts'
 import { identify } from './identify.ts'
 import { confine } from './limits-of-vm.ts'
 import type { OperationHandle } from './operations.ts'
-import type { TemplateRecord, VmRecord } from './records.ts'
+import type { VmRecord } from './records.ts'
 import { ttlStarted } from './ttl-changes.ts'
 import { discardVm } from './vm-actions.ts'
 import type { VmRuntime } from './vm-runtime.ts'
 import { announceState, failureOf, transition } from './vm-states.ts'
 
 export interface ChildPlan {
-  template: TemplateRecord
+  source: ForkSource
   name: string
   forkIndex: number
   request: ForkRequest
@@ -49,7 +50,7 @@ export interface ForkedGuest {
 export async function forkChild(parts: ForkParts, plan: ChildPlan, handle: OperationHandle): Promise<ForkedGuest> {
   const startMs = performance.now()
   const timings: Timings = { queueMs: startMs - plan.requestedAtMs }
-  const child = parts.armed.take(plan.template.id) ?? (await armNow(parts, plan, handle, timings))
+  const child = plan.source.take() ?? (await armNow(parts, plan, handle, timings))
   const running = Promise.withResolvers<void>()
   // From its first record on, whoever else wants something of the child waits for its turn.
   const ready = parts.runtimes.exclusively(child.draft.id, async () => {
@@ -85,7 +86,7 @@ async function armNow(
   handle: OperationHandle,
   timings: Timings,
 ): Promise<ArmedChild> {
-  const child = await armChild(parts, plan.template, handle.id, handle.signal)
+  const child = await armChild(parts, plan.source.parent, handle.id, handle.signal)
   timings.diskMs = child.launched.diskMs
   timings.spawnMs = child.launched.spawnMs
   return child
@@ -137,23 +138,19 @@ async function run(parts: ForkParts, plan: ChildPlan, claimed: Claimed): Promise
   ended.catch(() => {})
   // Not passt: it would leave the group whose filter keeps the guest off this host.
   confine(parts.context, vm, [qemu.identity.pid])
-  await Promise.race([load(parts, plan, runtime, timings, handle), ended])
+  await Promise.race([load(plan, runtime, timings, handle), ended])
   timings.runningMs = performance.now() - plan.requestedAtMs
   faultPoint('fork.running')
   return { vm, runtime, timings, handle, ended }
 }
 
-async function load(
-  parts: ForkParts,
-  plan: ChildPlan,
-  runtime: VmRuntime,
-  timings: Timings,
-  handle: OperationHandle,
-): Promise<void> {
-  const stream = await parts.streams.of(plan.template)
+async function load(plan: ChildPlan, runtime: VmRuntime, timings: Timings, handle: OperationHandle): Promise<void> {
+  const stream = await plan.source.stream()
   const loadStartMs = performance.now()
-  await loadIncoming(runtime.qemu, [stream], { signal: handle.signal })
+  await loadIncoming(runtime.qemu, stream, { signal: handle.signal })
   faultPoint('fork.loaded')
+  // A guest captured while it ran believes in its links; no child may use them in its parent's name.
+  if (!plan.source.linksDown) await setLinks(runtime.qemu, plan.source.parent.record.nics, false)
   const resumeStartMs = performance.now()
   timings.loadMs = resumeStartMs - loadStartMs
   await resumeGuest(runtime.qemu)
@@ -203,7 +200,7 @@ async function personalize(parts: ForkParts, plan: ChildPlan, underway: Underway
   timings.identityMs = performance.now() - identityStartMs
   faultPoint('fork.identity')
   for (const file of plan.request.files) await inject(session, file, handle.signal)
-  if (plan.template.hasForkHooks) await runHooks(session, 'post-fork', { signal: handle.signal })
+  if (plan.source.hasForkHooks) await runHooks(session, 'post-fork', { signal: handle.signal })
   return session
 }
 

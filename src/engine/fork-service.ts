@@ -7,14 +7,17 @@ import { formatBytes, limits } from '../shared/limits.ts'
 import type { Action, CallContext } from './contract.ts'
 import { type ForkedGuest, forkChild } from './fork-child.ts'
 import type { ForkParts } from './fork-parts.ts'
+import { type ForkSource, templateSource } from './fork-source.ts'
 import { checkLimits } from './limits-of-vm.ts'
+import { captureSource } from './live-source.ts'
 import { inParallel } from './mutex.ts'
 import type { OperationHandle } from './operations.ts'
-import type { TemplateRecord } from './records.ts'
+import type { TemplateRecord, VmRecord } from './records.ts'
+import { illegal, next } from './state.ts'
 import { removeVm } from './vm-actions.ts'
 import { vmView } from './vm-view.ts'
 
-/** Forks children of templates. */
+/** Forks children of templates, and of vms that go on running. */
 export class ForkService {
   readonly #parts: ForkParts
 
@@ -31,26 +34,52 @@ export class ForkService {
     checkLimits(request.limits, template.machine.memoryBytes)
     const names = this.#names(template, request)
     const target = { kind: 'template' as const, id: template.id, name: template.name }
-    return context.operations.begin('template.fork', target, call, (handle) =>
-      this.#forkAll(template, request, names, { requestedAtMs, handle }),
+    return context.operations.begin('template.fork', target, call, async (handle) => {
+      using _ = this.#parts.uses.hold(template.id)
+      // It may have gone since the call came; from here on it cannot.
+      checkUsable(context.host.accelerator, context.templates.find(template.id))
+      // Loaded once, before several children want it at the same time.
+      await this.#parts.bases.of(template)
+      const source = templateSource(this.#parts, template)
+      const result = await this.#forkAll(source, request, names, { requestedAtMs, handle })
+      this.#parts.armed.refill(template)
+      return result
+    })
+  }
+
+  /** Forks a vm that goes on running. @throws RametError as `Engine.forkVm` */
+  async forkVm(vm: VmRecord, request: ForkRequest, call?: CallContext): Promise<Action<ForkResult>> {
+    const requestedAtMs = call?.requestedAtMs ?? performance.now()
+    const { context, runtimes } = this.#parts
+    refuseFrozen(vm, request)
+    if (next(vm.state, 'capture') === undefined) throw illegal(vm.name, vm.state, 'fork')
+    checkLimits(request.limits, vm.machine.memoryBytes)
+    const names = this.#names(vm, request)
+    const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
+    return context.operations.begin('vm.fork', target, call, (handle) =>
+      // The vm is its children's disk until they have copied it: nothing else may happen to it meanwhile.
+      runtimes.exclusively(vm.id, async () => {
+        const captured = await captureSource(this.#parts, context.vms.find(vm.id), names.length, handle)
+        try {
+          const result = await this.#forkAll(captured.source, request, names, { requestedAtMs, handle })
+          return { ...result, timings: { ...captured.timings, ...result.timings } }
+        } finally {
+          await captured.release()
+        }
+      }),
     )
   }
 
   async #forkAll(
-    template: TemplateRecord,
+    source: ForkSource,
     request: ForkRequest,
     names: string[],
     run: { requestedAtMs: number; handle: OperationHandle },
   ): Promise<ForkResult> {
     const { handle, requestedAtMs } = run
     let done = 0
-    using _ = this.#parts.uses.hold(template.id)
-    // It may have gone since the call came; from here on it cannot.
-    checkUsable(this.#parts.context.host.accelerator, this.#parts.context.templates.find(template.id))
-    // Loaded once, before several children want it at the same time.
-    await this.#parts.bases.of(template)
     const results = await inParallel(names, limits.forkParallelCount, async (name, forkIndex) => {
-      const result = await this.#forkOne(template, request, { name, forkIndex, requestedAtMs }, handle)
+      const result = await this.#forkOne(source, request, { name, forkIndex, requestedAtMs }, handle)
       done += 1
       handle.progress({
         stage: 'forking',
@@ -59,7 +88,6 @@ export class ForkService {
       })
       return result
     })
-    this.#parts.armed.refill(template)
     const timings: Timings = { totalMs: performance.now() - requestedAtMs }
     if (request.atomic && results.some((result) => !result.ok)) await this.#undo(results)
     // What was cancelled under way failed child by child; the call as a whole was cancelled.
@@ -68,14 +96,14 @@ export class ForkService {
   }
 
   async #forkOne(
-    template: TemplateRecord,
+    source: ForkSource,
     request: ForkRequest,
     child: { name: string; forkIndex: number; requestedAtMs: number },
     handle: OperationHandle,
   ): Promise<ForkedChild> {
     try {
       handle.signal.throwIfAborted()
-      const forked = await forkChild(this.#parts, { template, request, ...child }, handle)
+      const forked = await forkChild(this.#parts, { source, request, ...child }, handle)
       if (request.wait === 'ready') await forked.ready
       this.#measure(forked)
       return { ok: true, vm: vmView(this.#parts.context.vms.find(forked.vmId)), timings: { ...forked.timings } }
@@ -107,14 +135,14 @@ export class ForkService {
   }
 
   /** @throws RametError `NAME_TAKEN`, `INVALID_NAME` */
-  #names(template: TemplateRecord, request: ForkRequest): string[] {
+  #names(parent: TemplateRecord | VmRecord, request: ForkRequest): string[] {
     const { vms, random } = this.#parts.context
     if (request.names !== undefined) {
       for (const name of request.names) vms.checkFree(name)
       return request.names
     }
     if (request.namePrefix === undefined && request.count === 1) return [inventName(random)]
-    const prefix = request.namePrefix ?? template.name
+    const prefix = request.namePrefix ?? parent.name
     const names: string[] = []
     for (let number = 0; names.length < request.count; number += 1) {
       const name = checkName(`${prefix}-${number}`)
@@ -125,20 +153,20 @@ export class ForkService {
 }
 
 /** What is in the device state cannot be chosen at fork: the refusal names what the template has. */
-function refuseFrozen(template: TemplateRecord, request: ForkRequest): void {
+function refuseFrozen(parent: TemplateRecord | VmRecord, request: ForkRequest): void {
   const values: Record<(typeof frozenAtFork)[number], string> = {
-    image: template.imageName,
-    cpus: String(template.machine.cpuCount),
-    memoryBytes: formatBytes(template.machine.memoryBytes),
-    disks: `${template.disks.length} disks`,
-    nics: template.nics.map(({ network }) => network).join(', ') || 'none',
-    init: template.init,
+    image: parent.imageName,
+    cpus: String(parent.machine.cpuCount),
+    memoryBytes: formatBytes(parent.machine.memoryBytes),
+    disks: `${parent.disks.length} disks`,
+    nics: parent.nics.map(({ network }) => network).join(', ') || 'none',
+    init: parent.init,
   }
   const given = frozenAtFork.filter((option) => request[option] !== undefined)
   const [first] = given
   if (first === undefined) return
   throw new RametError('FROZEN_BY_TEMPLATE', {
-    message: `${first} cannot be chosen at fork: template ${template.name} has ${values[first]}`,
+    message: `${first} cannot be chosen at fork: ${parent.name} has ${values[first]}`,
     details: { options: given, values },
   })
 }

@@ -15,7 +15,7 @@ import { readHostFacts } from './host-facts.ts'
 import { StoredIdempotency } from './idempotency-store.ts'
 import { Operations } from './operations.ts'
 import { Paths } from './paths.ts'
-import type { ImageRecord, TemplateRecord, VmRecord } from './records.ts'
+import type { BaseRecord, ImageRecord, TemplateRecord, VmRecord } from './records.ts'
 import { Registry } from './registry.ts'
 import { Seats } from './seats.ts'
 import type { EngineSettings } from './settings.ts'
@@ -70,6 +70,7 @@ async function openContext(settings: EngineSettings, paths: Paths, around: Surro
     vms,
     templates: await Registry.open<TemplateRecord>(store, 'templates', 'template', 'TEMPLATE_NOT_FOUND'),
     images: await Registry.open<ImageRecord>(store, 'images', 'image', 'IMAGE_NOT_FOUND'),
+    bases: await Registry.open<BaseRecord>(store, 'bases', 'memory base', 'NOT_FOUND'),
     operations: new Operations(store, clock, events, log),
     events,
     seats: new Seats(vms.list().map((vm) => vm.seat)),

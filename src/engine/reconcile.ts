@@ -34,6 +34,7 @@ export async function reconcile(parts: EngineParts, templates: TemplateService):
   await recoverTemplates(parts, templates)
   // Left by a daemon that died between the end of the last user network and this.
   await removeNetworkGroup()
+  await parts.bases.sweep()
   return reaped
 }
 
@@ -46,7 +47,8 @@ async function reapOrphans(parts: EngineParts, reaped: Reaped): Promise<void> {
   for (const [owner, entries] of context.journal.open()) {
     for (const entry of entries)
       if (entry.kind === 'keeper') count('keeper', await reapKeeper(parts, owner, entry.ident))
-    if (context.vms.get(owner) !== undefined || context.templates.get(owner) !== undefined) continue
+    const { vms, templates, bases } = context
+    if ([vms, templates, bases].some((registry) => registry.get(owner) !== undefined)) continue
     if (owner.startsWith('vm-')) {
       count('process', await endAllOf(context, owner))
       await removeDirectory(context, owner)
@@ -61,7 +63,7 @@ async function reapOrphans(parts: EngineParts, reaped: Reaped): Promise<void> {
 /** A keeper whose template does not know it holds memory for nobody. */
 async function reapKeeper(parts: EngineParts, owner: string, ident: unknown): Promise<number> {
   const baseId = typeof ident === 'object' && ident !== null && 'baseId' in ident ? String(ident.baseId) : ''
-  if (parts.context.templates.get(owner)?.kept?.id === baseId) return 0
+  if ((parts.context.templates.get(owner)?.kept ?? parts.context.bases.get(owner)?.kept)?.id === baseId) return 0
   const keeper = await findKeeper(baseId)
   if (keeper === undefined) return 0
   signalProcess(keeper, 'SIGKILL')

@@ -119,6 +119,15 @@ export interface TemplateRecord {
   createdAtMs: number
 }
 
+/** A base folded for a fork of a running vm: in memory only, for as long as a vm maps it. */
+export interface BaseRecord {
+  schemaVersion: 1
+  id: string
+  name: string
+  kept: KeptBase
+  createdAtMs: number
+}
+
 export interface ImageRecord {
   schemaVersion: 1
   id: string

@@ -9,6 +9,7 @@ import { newId } from '../shared/ids.ts'
 import type { Action, CallContext } from './contract.ts'
 import { forkChild } from './fork-child.ts'
 import type { ForkParts } from './fork-parts.ts'
+import { templateSource } from './fork-source.ts'
 import type { OperationHandle } from './operations.ts'
 import type { TemplateRecord, VmRecord } from './records.ts'
 import { illegal } from './state.ts'
@@ -149,7 +150,8 @@ export class TemplateService {
       ...(vm.ttlMs === undefined ? {} : { ttlSeconds: vm.ttlMs / 1000 }),
     }
     handle.progress({ stage: 'restarting', message: `${vm.name} goes on as the first child` })
-    const plan = { template, name: vm.name, forkIndex: 0, request, requestedAtMs: performance.now() }
+    const source = templateSource(this.#parts, template)
+    const plan = { source, name: vm.name, forkIndex: 0, request, requestedAtMs: performance.now() }
     const forked = await forkChild(this.#parts, plan, handle)
     return forked.ready
   }

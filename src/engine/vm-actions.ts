@@ -199,6 +199,7 @@ export async function discardVm(parts: EngineParts, id: string): Promise<void> {
   await removeDirectory(context, id)
   await context.vms.remove(id)
   parts.runtimes.forget(id)
+  await parts.bases.sweep()
   if (vm === undefined) return
   context.seats.free(vm.seat)
   parts.ttl.reschedule()

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { chown, mkdir, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { Journal } from '../cluster/journal.ts'
+import { cloneDisk } from '../disk/clone.ts'
 import { createDisk } from '../disk/create.ts'
 import { readLayer } from '../disk/layer.ts'
 import type { ProcessIdentity } from '../host/process-identity.ts'
@@ -18,6 +19,8 @@ export interface DiskPlan {
   sizeBytes: number
   /** immutable file under the delta, absolute; absent for an empty disk */
   basePath?: string
+  /** frozen delta that the disk begins as a copy of, absolute; the copy stands on the same base */
+  copyOf?: string
 }
 
 export interface NicPlan {
@@ -130,6 +133,10 @@ async function makeDisk(plan: LaunchPlan, disk: DiskPlan, index: number): Promis
   const path = join(plan.dir, diskFile(index))
   // Disks get their name when they are whole, so one that is there is the vm's own.
   if (existsSync(path)) return
+  if (disk.copyOf !== undefined) {
+    await cloneDisk({ from: disk.copyOf, to: path, reflink: true, owner: plan.user })
+    return
+  }
   await createDisk({
     path,
     virtualBytes: disk.sizeBytes,

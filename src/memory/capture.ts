@@ -99,11 +99,56 @@ export async function foldBase(options: FoldOptions): Promise<OpenBase> {
     ...(readMemory === undefined ? {} : { readMemory }),
   })
   using memory = openMemory(ram.pid)
-  await copyPieces(pieces, { memoryFd: memory.fd, ramStart: ram.start, baseFd: base?.fd ?? -1 }, writer, options)
+  const sources = { memoryFd: memory.fd, ramStart: ram.start, baseFd: base?.fd ?? -1 }
+  await copyPieces(pieces, (piece, chunk, offset) => readPiece(piece, chunk, offset, sources), writer, options)
   return writer.seal()
 }
 
-async function copyPieces(pieces: readonly Piece[], sources: Sources, writer: BaseWriter, options: CopyOptions) {
+export interface FoldDeltaOptions extends CopyOptions {
+  /** id of the new base */
+  id: string
+  /** size of the guest RAM */
+  sizeBytes: number
+  delta: Delta
+  /** the base under the delta; absent for anonymous memory */
+  base?: OpenBase
+  readMemory?: ReadMemoryInfo
+}
+
+/**
+ * As `foldBase`, from a delta that was copied before: the vm runs on meanwhile.
+ *
+ * @throws RametError `NO_CAPACITY`; the signal's reason when aborted
+ */
+export async function foldDelta(options: FoldDeltaOptions): Promise<OpenBase> {
+  const { id, sizeBytes, delta, base, signal, readMemory } = options
+  const pieces = mergeSources(delta.runs, base === undefined ? [] : dataExtents(base.fd, base.sizeBytes))
+  const positions = new Map<number, number>()
+  let position = 0
+  for (const run of delta.runs) {
+    positions.set(run.offsetBytes, position)
+    position += run.lengthBytes
+  }
+  using writer = await BaseWriter.create({
+    id,
+    sizeBytes,
+    data: pieces,
+    ...(signal === undefined ? {} : { signal }),
+    ...(readMemory === undefined ? {} : { readMemory }),
+  })
+  const read: ReadPiece = (piece, chunk, offset) => {
+    if (piece.source === 'base') return readFully(base?.fd ?? -1, chunk, 0, chunk.length, offset)
+    const start = (positions.get(piece.offsetBytes) ?? 0) + offset - piece.offsetBytes
+    delta.bytes.copy(chunk, 0, start, start + chunk.length)
+  }
+  await copyPieces(pieces, read, writer, options)
+  return writer.seal()
+}
+
+/** Fills `chunk` with guest RAM from `offsetBytes` on, which lies within the piece. */
+type ReadPiece = (piece: Piece, chunk: Buffer, offsetBytes: number) => void
+
+async function copyPieces(pieces: readonly Piece[], read: ReadPiece, writer: BaseWriter, options: CopyOptions) {
   const total = totalBytes(pieces)
   const buffer = Buffer.allocUnsafeSlow(limits.memoryChunkBytes)
   let done = 0
@@ -111,7 +156,7 @@ async function copyPieces(pieces: readonly Piece[], sources: Sources, writer: Ba
   for (const piece of pieces) {
     for (let at = 0; at < piece.lengthBytes; ) {
       const chunk = buffer.subarray(0, Math.min(piece.lengthBytes - at, buffer.length))
-      readPiece(piece, chunk, piece.offsetBytes + at, sources)
+      read(piece, chunk, piece.offsetBytes + at)
       writeChunk(writer, chunk, piece.offsetBytes + at)
       at += chunk.length
       done += chunk.length

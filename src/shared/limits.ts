@@ -43,6 +43,8 @@ export const limits = {
   // one fork call
   forkMaxCount: 100,
   forkParallelCount: 4,
+  forkDeltaBytes: 64 * MiB,
+  diskMergeTimeoutMs: 600_000,
   armedMaxCount: 64,
 
   // QEMU
