@@ -6,6 +6,7 @@ import {
   allFaultPoints,
   finishedTemplateFaults,
   forkFaults,
+  liveFaults,
   otherFaults,
   undoneTemplateFaults,
 } from './support/fault-points.ts'
@@ -13,7 +14,7 @@ import { Host } from './support/host.ts'
 import { assertInOrder } from './support/order.ts'
 
 it('every fault point in the source is tried by a test', () => {
-  const tried = [...forkFaults, ...undoneTemplateFaults, ...finishedTemplateFaults, ...otherFaults]
+  const tried = [...forkFaults, ...undoneTemplateFaults, ...finishedTemplateFaults, ...liveFaults, ...otherFaults]
   assert.deepEqual(allFaultPoints(), [...tried].sort())
 })
 

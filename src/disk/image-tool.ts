@@ -5,6 +5,8 @@ import { limits } from '../shared/limits.ts'
 
 export interface ToolOptions {
   readonly signal?: AbortSignal | undefined
+  /** runs as this user: for files that a guest's QEMU may have prepared */
+  readonly user?: { readonly uid: number; readonly gid: number } | undefined
   /** called with 0 to 100, when the arguments ask for progress (`-p`) */
   readonly onPercent?: ((percent: number) => void) | undefined
 }
@@ -18,7 +20,9 @@ export interface ToolOptions {
  */
 export async function runImageTool(args: readonly string[], options: ToolOptions = {}): Promise<string> {
   options.signal?.throwIfAborted()
-  const child = spawn('qemu-img', args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  const { uid, gid } = options.user ?? {}
+  const as = uid === undefined || gid === undefined ? {} : { uid, gid }
+  const child = spawn('qemu-img', args, { stdio: ['ignore', 'pipe', 'pipe'], ...as })
   const kill = () => child.kill('SIGKILL')
   options.signal?.addEventListener('abort', kill, { once: true })
   let output = ''

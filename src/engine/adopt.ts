@@ -72,9 +72,10 @@ async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Pr
   const end = endFromRunState(runState)
   if (end !== undefined) return settleEnded(parts, vm, runtime, end)
   runtime.guest.connect()
-  await mergeDisks(qemu, vm.disks.length)
   if (vm.state === 'capturing') await letGo(vm, runtime, runState)
   else if (runState === 'paused' && vm.state !== 'paused' && vm.state !== 'pausing') await resumeGuest(qemu)
+  // Only now: saving its devices took a stopped guest's disks out of service until it goes on.
+  await mergeDisks(qemu, vm.disks.length)
   const paused = runState === 'paused' && (vm.state === 'paused' || vm.state === 'pausing')
   const nowMs = parts.context.clock.nowMs()
   if (paused && vm.state !== 'paused') await settle(parts, vm, 'paused', ttlPaused(vm, nowMs), true)

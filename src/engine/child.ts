@@ -123,7 +123,7 @@ export async function discardArmed(parts: EngineParts, child: ArmedChild): Promi
 }
 
 /** Takes away a child that has no record yet. */
-async function discardDraft(parts: EngineParts, draft: VmRecord): Promise<void> {
+export async function discardDraft(parts: EngineParts, draft: VmRecord): Promise<void> {
   await endAllOf(parts.context, draft.id)
   await removeDirectory(parts.context, draft.id)
   parts.context.seats.free(draft.seat)

@@ -4,7 +4,8 @@ import { chown, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { VmClone } from '../api/vm-create.ts'
 import { cloneDisk } from '../disk/clone.ts'
-import { diskFile } from '../fork/launch.ts'
+import { diskFile } from '../fork/disk-file.ts'
+import { mergeStopped } from '../fork/disk-point.ts'
 import { macOf } from '../fork/seat.ts'
 import { canReflink } from '../host/probe-storage.ts'
 import { inventName, newId } from '../shared/ids.ts'
@@ -90,6 +91,7 @@ async function copyDisks(
   context.journal.intend([{ operation: handle.id, owner: clone.id, kind: 'directory', ident: { name: clone.id } }])
   await mkdir(dir, { mode: 0o700 })
   if (user !== undefined) await chown(dir, user.uid, user.gid)
+  await mergeStopped(context.paths.vm(source.id), source.disks.length, userOf(context.host, source.seat))
   const reflink = await canReflink(context.paths.vmsDir)
   for (const index of source.disks.keys()) {
     const from = join(context.paths.vm(source.id), diskFile(index))

@@ -65,12 +65,13 @@ export async function captureLive(options: LiveCaptureOptions): Promise<LiveCapt
   revert.add('continue', () => resumeGuest(qemu))
   await pauseGuest(qemu)
   faultPoint('live.paused')
+  // Disks first: saving the devices of a stopped guest takes its disks out of service until it goes on.
+  await freezeDisks(qemu, options.diskCount)
   const deviceState = await saveDeviceState(qemu)
   const copyStartMs = performance.now()
   const runs = listPrivateRuns(ram)
   const delta = await copyDelta(ram, runs, totalBytes(runs) <= buffer.length ? buffer : undefined)
   const copyMs = performance.now() - copyStartMs
-  await freezeDisks(qemu, options.diskCount)
   faultPoint('live.captured')
   revert.keep()
   await resumeGuest(qemu)

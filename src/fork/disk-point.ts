@@ -3,13 +3,14 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createDisk } from '../disk/create.ts'
 import type { FileOwner } from '../disk/files.ts'
+import { runImageTool } from '../disk/image-tool.ts'
 import { readLayer } from '../disk/layer.ts'
 import { nodeNames } from '../qemu/machine.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import { RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
 import { limits } from '../shared/limits.ts'
-import { diskFile } from './launch.ts'
+import { diskFile } from './disk-file.ts'
 
 // A point in time of all disks of a running vm (docs/decisions/0040):
 //
@@ -65,15 +66,25 @@ export async function mergeDisks(qemu: QemuProcess, diskCount: number): Promise<
     if (await hasNode(qemu, nextNode(index))) {
       if (await isRoot(qemu, index)) await commitBack(qemu, index)
       await qemu.qmp.execute('blockdev-del', { 'node-name': nextNode(index) })
+      faultPoint('disk-point.merged')
     }
-    faultPoint('disk-point.merged')
     await rm(join(qemu.dir, nextFile(index)), { force: true })
   }
 }
 
-/** Whether a vm that does not run was ended between freeze and merge, so that its newest writes are in `next`. */
-export function isUnmerged(dir: string, index: number): boolean {
-  return existsSync(join(dir, nextFile(index)))
+/**
+ * The same for a vm that does not run: one that was ended between freeze and merge has its newest writes in
+ * `next`. Runs as the vm's user, whose files these are; a commit that was cut short is begun again.
+ *
+ * @throws RametError `IMAGE_INVALID`, `NO_SPACE`
+ */
+export async function mergeStopped(dir: string, diskCount: number, owner?: FileOwner): Promise<void> {
+  for (let index = 0; index < diskCount; index += 1) {
+    const path = join(dir, nextFile(index))
+    if (!existsSync(path)) continue
+    await runImageTool(['commit', '-q', '-f', 'qcow2', path], { user: owner })
+    await rm(path)
+  }
 }
 
 interface Job {

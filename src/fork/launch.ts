@@ -13,6 +13,8 @@ import type { Boot, MachineDescription, NicSource } from '../qemu/machine-descri
 import { type QemuProcess, startQemu } from '../qemu/process.ts'
 import { startUserNetwork } from '../qemu/user-network.ts'
 import { faultPoint } from '../shared/fault.ts'
+import { diskFile } from './disk-file.ts'
+import { mergeStopped } from './disk-point.ts'
 import { addressOf, gatewayOf } from './seat.ts'
 
 export interface DiskPlan {
@@ -62,7 +64,6 @@ export interface Launched {
   spawnMs: number
 }
 
-export const diskFile = (index: number) => `disk${index}.qcow2`
 const nicSocket = (index: number) => `nic${index}.sock`
 
 /**
@@ -83,6 +84,7 @@ export async function launch(plan: LaunchPlan, tools: LaunchTools, signal?: Abor
   const diskStartMs = performance.now()
   await makeDirectory(plan)
   faultPoint('launch.directory')
+  await mergeStopped(plan.dir, plan.disks.length, plan.user)
   for (const [index, disk] of plan.disks.entries()) await makeDisk(plan, disk, index)
   faultPoint('launch.disks')
   const diskMs = performance.now() - diskStartMs

@@ -39,6 +39,16 @@ export const finishedTemplateFaults = [
   'template.ready',
 ] as const
 
+/** Steps of a fork of a running vm that a fork of a template has not, in order. */
+export const liveFaults = [
+  'disk-point.created',
+  'live.frozen',
+  'live.paused',
+  'live.captured',
+  'disk-point.merging',
+  'disk-point.merged',
+] as const
+
 export const otherFaults = ['boot.recorded', 'remove.directory'] as const
 
 /** Every fault point there is in the source, so that none is forgotten by the tests. */

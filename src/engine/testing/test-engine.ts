@@ -24,7 +24,7 @@ import { ForkService } from '../fork-service.ts'
 import { Operations } from '../operations.ts'
 import { Paths } from '../paths.ts'
 import { type Reaped, reconcile } from '../reconcile.ts'
-import type { ImageRecord, TemplateRecord, VmRecord } from '../records.ts'
+import type { BaseRecord, ImageRecord, TemplateRecord, VmRecord } from '../records.ts'
 import { Registry } from '../registry.ts'
 import { Seats } from '../seats.ts'
 import { TemplateService } from '../template-service.ts'
@@ -90,6 +90,7 @@ export class TestEngine implements AsyncDisposable {
       vms,
       templates: await Registry.open<TemplateRecord>(store, 'templates', 'template', 'TEMPLATE_NOT_FOUND'),
       images: await Registry.open<ImageRecord>(store, 'images', 'image', 'IMAGE_NOT_FOUND'),
+      bases: await Registry.open<BaseRecord>(store, 'bases', 'memory base', 'NOT_FOUND'),
       operations: new Operations(store, systemClock, events),
       events,
       seats: new Seats(vms.list().map((vm) => vm.seat)),
