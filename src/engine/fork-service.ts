@@ -29,7 +29,7 @@ export class ForkService {
   async fork(template: TemplateRecord, request: ForkRequest, call?: CallContext): Promise<Action<ForkResult>> {
     const requestedAtMs = call?.requestedAtMs ?? performance.now()
     const { context } = this.#parts
-    refuseFrozen(template, request)
+    refuseFrozen('template', template, request)
     checkUsable(context.host.accelerator, template)
     checkLimits(request.limits, template.machine.memoryBytes)
     const names = this.#names(template, request)
@@ -51,7 +51,7 @@ export class ForkService {
   async forkVm(vm: VmRecord, request: ForkRequest, call?: CallContext): Promise<Action<ForkResult>> {
     const requestedAtMs = call?.requestedAtMs ?? performance.now()
     const { context, runtimes } = this.#parts
-    refuseFrozen(vm, request)
+    refuseFrozen('vm', vm, request)
     if (next(vm.state, 'capture') === undefined) throw illegal(vm.name, vm.state, 'fork')
     checkLimits(request.limits, vm.machine.memoryBytes)
     const names = this.#names(vm, request)
@@ -153,7 +153,7 @@ export class ForkService {
 }
 
 /** What is in the device state cannot be chosen at fork: the refusal names what the template has. */
-function refuseFrozen(parent: TemplateRecord | VmRecord, request: ForkRequest): void {
+function refuseFrozen(what: 'template' | 'vm', parent: TemplateRecord | VmRecord, request: ForkRequest): void {
   const values: Record<(typeof frozenAtFork)[number], string> = {
     image: parent.imageName,
     cpus: String(parent.machine.cpuCount),
@@ -166,7 +166,7 @@ function refuseFrozen(parent: TemplateRecord | VmRecord, request: ForkRequest): 
   const [first] = given
   if (first === undefined) return
   throw new RametError('FROZEN_BY_TEMPLATE', {
-    message: `${first} cannot be chosen at fork: ${parent.name} has ${values[first]}`,
+    message: `${first} cannot be chosen at fork: ${what} ${parent.name} has ${values[first]}`,
     details: { options: given, values },
   })
 }
