@@ -75,7 +75,6 @@ async function store(
   ])
   revert.add('directory', () => rm(dir, { recursive: true, force: true }))
   await mkdir(dir, { recursive: true, mode: 0o711 })
-  const base = await parts.bases.ofVm(vm)
   const capture = await captureGuest({
     qemu: runtime.qemu,
     workload: {
@@ -84,7 +83,7 @@ async function store(
     },
     memoryBytes: vm.machine.memoryBytes,
     nics: vm.nics,
-    ...(base === undefined ? {} : { base }),
+    ...(vm.baseId === undefined ? {} : { base: await baseOf(parts, vm) }),
     newBaseId: newId('base', context.random),
     signal: handle.signal,
     onProgress: (doneBytes, totalBytes) =>
@@ -116,6 +115,11 @@ async function store(
     streamDigest: digestOf(stream),
     timings,
   }
+}
+
+/** The base under a vm's memory: that of the template it was forked from. */
+function baseOf(parts: EngineParts, vm: VmRecord) {
+  return parts.bases.of(parts.context.templates.find(vm.templateId ?? ''))
 }
 
 async function hasHooks(session: AgentSession): Promise<boolean> {
