@@ -17,7 +17,12 @@ export class Ports {
   }
 
   /** @throws RametError `IN_USE`, `TOO_LARGE`, `PRIVILEGE` */
-  async publish(vm: VmRecord, request: PortPublish): Promise<Port> {
+  publish({ id }: VmRecord, request: PortPublish): Promise<Port> {
+    // In turn with what else is done to the vm: a port that is opened while it stops would stay open.
+    return this.#runtimes.exclusively(id, () => this.#publish(this.#context.vms.find(id), request))
+  }
+
+  async #publish(vm: VmRecord, request: PortPublish): Promise<Port> {
     if (vm.ports.some((port) => port.guestPort === request.guestPort))
       throw new RametError('IN_USE', { message: `port ${request.guestPort} of ${vm.name} is published already` })
     if (vm.ports.length >= limits.portMaxCount)
@@ -29,7 +34,11 @@ export class Ports {
   }
 
   /** @throws RametError `NOT_FOUND` */
-  async unpublish(vm: VmRecord, guestPort: number): Promise<void> {
+  unpublish({ id }: VmRecord, guestPort: number): Promise<void> {
+    return this.#runtimes.exclusively(id, () => this.#unpublish(this.#context.vms.find(id), guestPort))
+  }
+
+  async #unpublish(vm: VmRecord, guestPort: number): Promise<void> {
     const port = vm.ports.find((candidate) => candidate.guestPort === guestPort)
     if (port === undefined)
       throw new RametError('NOT_FOUND', {
@@ -47,7 +56,8 @@ export class Ports {
 
   /**
    * Opens all recorded ports of a vm that has just come to run. One that cannot be opened again (somebody
-   * else has it by now) gets another host port, since the vm itself is well.
+   * else has it by now) gets another host port, and one that cannot be opened at all stays recorded only,
+   * since the vm itself is well.
    */
   async publishAll(vm: VmRecord): Promise<void> {
     if (vm.ports.length === 0) return
@@ -57,10 +67,19 @@ export class Ports {
         opened.push(await this.#open(vm, port))
       } catch (error) {
         this.#context.log.warn({ vm: vm.name, port, error: asRametError(error).message }, 'port taken; using another')
-        opened.push(await this.#open(vm, { ...port, hostPort: 0 }))
+        opened.push(await this.#openElsewhere(vm, port))
       }
     }
     await this.#context.vms.update(vm.id, { ports: opened })
+  }
+
+  async #openElsewhere(vm: VmRecord, port: PortRecord): Promise<PortRecord> {
+    try {
+      return await this.#open(vm, { ...port, hostPort: 0 })
+    } catch (error) {
+      this.#context.log.error({ vm: vm.name, port, error: asRametError(error).message }, 'port not published')
+      return port
+    }
   }
 
   async #open(vm: VmRecord, port: PortRecord): Promise<PortRecord> {
