@@ -191,10 +191,14 @@ export class Host {
 
   /** Removes all vms and templates, children before parents. */
   async clear(): Promise<void> {
-    const vms = await this.ramet.vms.list()
-    await Promise.all(vms.map((vm) => vm[Symbol.asyncDispose]()))
+    await this.clearVms()
     const templates = await this.ramet.templates.list()
     for (const template of templates.reverse()) await template.remove()
+  }
+
+  async clearVms(): Promise<void> {
+    const vms = await this.ramet.vms.list()
+    await Promise.all(vms.map((vm) => vm[Symbol.asyncDispose]()))
   }
 
   /** Removes everything, ends the daemon, and fails when anything is left of it on the host. */
