@@ -33,8 +33,8 @@ export async function captureTemplate(
   handle: OperationHandle,
 ): Promise<TemplateRecord> {
   const { context } = parts
-  await transition(context, vm.id, 'capture', {}, 'make a template of')
   const runtime = parts.runtimes.reachable(vm, 'make a template of')
+  await transition(context, vm.id, 'capture', {}, 'make a template of')
   await using revert = new Revert((what, error) => context.log.error({ vm: vm.name, what, error }, 'undo failed'))
   revert.add('state', () => transition(context, vm.id, 'started'))
   handle.progress({ stage: 'quiescing', message: `${vm.name} comes to rest` })
@@ -75,6 +75,7 @@ async function store(
   ])
   revert.add('directory', () => rm(dir, { recursive: true, force: true }))
   await mkdir(dir, { recursive: true, mode: 0o711 })
+  const base = await parts.bases.ofVm(vm)
   const capture = await captureGuest({
     qemu: runtime.qemu,
     workload: {
@@ -83,7 +84,8 @@ async function store(
     },
     memoryBytes: vm.machine.memoryBytes,
     nics: vm.nics,
-    ...(vm.baseId === undefined ? {} : { base: await baseOf(parts, vm) }),
+    linksUp: vm.link === 'up',
+    ...(base === undefined ? {} : { base }),
     newBaseId: newId('base', context.random),
     signal: handle.signal,
     onProgress: (doneBytes, totalBytes) =>
@@ -115,11 +117,6 @@ async function store(
     streamDigest: digestOf(stream),
     timings,
   }
-}
-
-/** The base under a vm's memory: that of the template it was forked from. */
-function baseOf(parts: EngineParts, vm: VmRecord) {
-  return parts.bases.of(parts.context.templates.find(vm.templateId ?? ''))
 }
 
 async function hasHooks(session: AgentSession): Promise<boolean> {

@@ -90,11 +90,20 @@ export class VmService {
       ...(ttlSeconds === undefined ? {} : ttlChanged(record, ttlMs, nowMs)),
     }))
     if (running !== undefined && limits !== undefined) confine(context, updated, [running.qemu.identity.pid])
-    if (running !== undefined && changes.link !== undefined && changes.link !== vm.link)
-      await setLinks(running.qemu, vm.nics, changes.link === 'up')
+    if (changes.link !== undefined && changes.link !== vm.link) await this.#followLink(vm.id)
     this.#parts.ttl.reschedule()
     context.events.emit({ type: 'vm.updated', resource: { kind: 'vm', id: vm.id, name: updated.name } })
     return vmView(updated)
+  }
+
+  /** In turn: a link that comes up while the vm is captured would be up in every child, before it has an identity. */
+  #followLink(id: string): Promise<void> {
+    const { context, runtimes } = this.#parts
+    return runtimes.exclusively(id, async () => {
+      const vm = context.vms.get(id)
+      const runtime = runtimes.get(id)
+      if (vm !== undefined && runtime !== undefined) await setLinks(runtime.qemu, vm.nics, vm.link === 'up')
+    })
   }
 
   start(ref: string, call?: CallContext): Promise<Action<Vm>> {

@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs'
 import type { OpenBase } from '../memory/base.ts'
 import { foldBase, listPrivateRuns } from '../memory/capture.ts'
 import { findGuestRam } from '../memory/guest-ram.ts'
@@ -20,6 +21,8 @@ export interface CaptureOptions {
   workload: Workload
   memoryBytes: number
   nics: readonly NicPlan[]
+  /** whether the links were up, and come up again when the vm runs on */
+  linksUp: boolean
   /** base that the vm runs on; absent for fresh memory */
   base?: OpenBase
   /** id of the base to make */
@@ -55,13 +58,13 @@ export async function captureGuest(options: CaptureOptions): Promise<Capture> {
   revert.add('thaw', () => workload.thaw())
   await workload.freeze(signal)
   faultPoint('capture.frozen')
-  revert.add('links up', () => setLinks(qemu, options.nics, true))
+  revert.add('links', () => setLinks(qemu, options.nics, options.linksUp))
   await setLinks(qemu, options.nics, false)
   const pauseStartMs = performance.now()
   revert.add('continue', () => resumeGuest(qemu))
   await pauseGuest(qemu)
   faultPoint('capture.paused')
-  const [deviceState, base] = await Promise.all([saveDeviceState(qemu), captureMemory(options)])
+  const { deviceState, base } = await captureBoth(options)
   revert.keep()
   return {
     deviceState,
@@ -71,10 +74,19 @@ export async function captureGuest(options: CaptureOptions): Promise<Capture> {
     captureMs: performance.now() - pauseStartMs,
     release: async () => {
       await resumeGuest(qemu)
-      await setLinks(qemu, options.nics, true)
+      await setLinks(qemu, options.nics, options.linksUp)
       await workload.thaw()
     },
   }
+}
+
+/** Side by side; a guest must not run on while one of the two still reads it, so both have come to an end here. */
+async function captureBoth(options: CaptureOptions): Promise<{ deviceState: DeviceState; base: OpenBase }> {
+  const [devices, memory] = await Promise.allSettled([saveDeviceState(options.qemu), captureMemory(options)])
+  if (memory.status === 'rejected') throw memory.reason
+  if (devices.status === 'fulfilled') return { deviceState: devices.value, base: memory.value }
+  closeSync(memory.value.fd)
+  throw devices.reason
 }
 
 async function captureMemory(options: CaptureOptions): Promise<OpenBase> {
