@@ -75,6 +75,13 @@ describe('the networks of a guest', {
     ]
   }
 
+  const reboot = async (vm: Vm) => {
+    const bootId = async () => (await vm.commands.run('cat /proc/sys/kernel/random/boot_id')).stdout
+    const before = await bootId()
+    await vm.commands.run('(sleep 0.2; echo b > /proc/sysrq-trigger) >/dev/null 2>&1 &')
+    await host.until('the guest has rebooted', async () => (await bootId().catch(() => before)) !== before)
+  }
+
   const proveConfined = async (vm: Vm, name: string) => {
     assert.equal(await greeting(vm, outsideAddress), 'hello\n', `${name} reaches outside`)
     // As a guest's root would: a route for loopback addresses that leads out of the guest.
@@ -100,6 +107,8 @@ describe('the networks of a guest', {
     await vm.pause()
     await vm.resume()
     assert.equal(await greeting(vm, outsideAddress), 'hello\n', 'after a pause')
+    await reboot(vm)
+    assert.equal(await greeting(vm, outsideAddress), 'hello\n', 'after a reboot from inside')
     await host.kill9()
     assert.ok(isRunning(passt), 'passt outlives the daemon')
     await host.restart()
