@@ -137,7 +137,7 @@ async function run(parts: ForkParts, plan: ChildPlan, claimed: Claimed): Promise
   const ended = untilEnd(parts.context, vm, runtime)
   ended.catch(() => {})
   // Not passt: it would leave the group whose filter keeps the guest off this host.
-  confine(parts.context, vm, [qemu.identity.pid])
+  await confine(parts, vm, qemu.identity.pid)
   await Promise.race([load(plan, runtime, timings, handle), ended])
   timings.runningMs = performance.now() - plan.requestedAtMs
   faultPoint('fork.running')

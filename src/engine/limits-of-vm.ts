@@ -1,8 +1,10 @@
 import type { VmLimits } from '../api/vm.ts'
 import { type ReadMemoryInfo, readMemoryInfo } from '../host/meminfo.ts'
+import { holeBytes } from '../memory/base.ts'
 import { RametError } from '../shared/errors.ts'
 import { formatBytes } from '../shared/limits.ts'
 import type { EngineContext } from './context.ts'
+import type { EngineParts } from './parts.ts'
 import type { VmRecord } from './records.ts'
 
 const MiB = 1024 * 1024
@@ -45,16 +47,32 @@ export function checkHostHolds(memoryBytes: number, readMemory: ReadMemoryInfo =
   })
 }
 
-/** Puts a vm's processes into a control group of its own, when it has limits. */
-export function confine(context: EngineContext, vm: VmRecord, pids: readonly number[]): void {
-  if (vm.limits.memoryBytes === undefined && vm.limits.cpuCores === undefined) return
+/**
+ * Puts a vm's QEMU into a control group of its own when it has limits, or sets those of the group it is in.
+ *
+ * A child may also be charged for pages of its base: the kernel charges a hole to whoever touches it first
+ * (see docs/decisions/0001). Those are not the child's own, so room for them comes on top of its limit.
+ */
+export async function confine(parts: EngineParts, vm: VmRecord, pid: number): Promise<void> {
+  const { journal, cgroups } = parts.context
   const { memoryBytes, cpuCores } = vm.limits
-  context.journal.intend([{ operation: 'confine', owner: vm.id, kind: 'cgroup', ident: { name: vm.id } }])
-  context.cgroups.create(vm.id, {
-    ...(memoryBytes === undefined ? {} : { memoryMaxBytes: memoryBytes }),
+  const isConfined = journal.openOf(vm.id).some(({ kind }) => kind === 'cgroup')
+  if (memoryBytes === undefined && cpuCores === undefined && !isConfined) return
+  const sharedBytes = memoryBytes === undefined ? 0 : await holesUnder(parts, vm)
+  if (!isConfined) journal.intend([{ operation: 'confine', owner: vm.id, kind: 'cgroup', ident: { name: vm.id } }])
+  cgroups.create(vm.id, {
+    ...(memoryBytes === undefined ? {} : { memoryMaxBytes: memoryBytes + sharedBytes }),
     ...(cpuCores === undefined ? {} : { cpuCores }),
   })
-  for (const pid of pids) context.cgroups.add(vm.id, pid)
+  cgroups.add(vm.id, pid)
+}
+
+async function holesUnder(parts: EngineParts, vm: VmRecord): Promise<number> {
+  if (vm.baseId === undefined) return 0
+  const template = parts.context.templates.get(vm.templateId ?? '')
+  if (template !== undefined && parts.bases.isResident(template)) return holeBytes(await parts.bases.of(template))
+  // What the vm maps cannot be looked at any more; this is the most that it can be.
+  return vm.machine.memoryBytes
 }
 
 /** Whether the kernel killed the vm for going over its memory limit. */

@@ -82,7 +82,7 @@ async function spawn(parts: EngineParts, vm: VmRecord, handle: OperationHandle):
   handOver(context, vm.id)
   faultPoint('boot.recorded')
   // Not passt: it would leave the group whose filter keeps the guest off this host.
-  confine(context, vm, [qemu.identity.pid])
+  await confine(parts, vm, qemu.identity.pid)
   return { runtime, timings: { diskMs: launched.diskMs, spawnMs: launched.spawnMs } }
 }
 

@@ -89,7 +89,7 @@ export class VmService {
       ...(limits === undefined ? {} : { limits }),
       ...(ttlSeconds === undefined ? {} : ttlChanged(record, ttlMs, nowMs)),
     }))
-    if (running !== undefined && limits !== undefined) confine(context, updated, [running.qemu.identity.pid])
+    if (running !== undefined && limits !== undefined) await confine(this.#parts, updated, running.qemu.identity.pid)
     if (changes.link !== undefined && changes.link !== vm.link) await this.#followLink(vm.id)
     this.#parts.ttl.reschedule()
     context.events.emit({ type: 'vm.updated', resource: { kind: 'vm', id: vm.id, name: updated.name } })

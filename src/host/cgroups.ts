@@ -27,7 +27,7 @@ export interface CgroupDriver {
   readonly controllers: readonly Controller[]
   /** one sentence for people */
   readonly finding: string
-  /** Makes the group, or sets the limits of one that is there. Throws `INVALID_NAME`, errno errors. */
+  /** Makes the group, or sets the limits of one that is there; those left out are lifted. Throws `INVALID_NAME`, errno errors. */
   create(name: string, limits: CgroupLimits): void
   /** Moves a process into the group; memory it has already stays charged where it was. Throws `ESRCH`. */
   add(name: string, pid: number): void
@@ -92,17 +92,16 @@ function create(hierarchy: Hierarchy, path: string, wanted: CgroupLimits): void 
   mkdirSync(path, { recursive: true })
   const { memoryMaxBytes, cpuCores } = wanted
   const has = (controller: Controller) => hierarchy.controllers.includes(controller)
-  if (memoryMaxBytes !== undefined && has('memory')) {
-    writeFileSync(join(path, hierarchy.version === 2 ? 'memory.max' : 'memory.limit_in_bytes'), String(memoryMaxBytes))
-  }
-  if (cpuCores !== undefined && has('cpu')) {
-    const quotaUs = Math.max(cpuQuotaMinUs, Math.round(cpuCores * cpuPeriodUs))
-    if (hierarchy.version === 2) {
-      writeFileSync(join(path, 'cpu.max'), `${quotaUs} ${cpuPeriodUs}`)
-    } else {
-      writeFileSync(join(path, 'cpu.cfs_period_us'), String(cpuPeriodUs))
-      writeFileSync(join(path, 'cpu.cfs_quota_us'), String(quotaUs))
-    }
+  const isV2 = hierarchy.version === 2
+  const none = isV2 ? 'max' : '-1'
+  const write = (file: string, value: string) => writeFileSync(join(path, file), value)
+  if (has('memory')) write(isV2 ? 'memory.max' : 'memory.limit_in_bytes', String(memoryMaxBytes ?? none))
+  if (!has('cpu')) return
+  const quota = cpuCores === undefined ? none : String(Math.max(cpuQuotaMinUs, Math.round(cpuCores * cpuPeriodUs)))
+  if (isV2) write('cpu.max', `${quota} ${cpuPeriodUs}`)
+  else {
+    write('cpu.cfs_period_us', String(cpuPeriodUs))
+    write('cpu.cfs_quota_us', quota)
   }
 }
 
