@@ -48,8 +48,9 @@ export class EventLog {
         message: `${limits.eventSubscriberCount} subscribers follow events already`,
       })
     const oldestId = this.#history[0]?.id ?? this.#latestId + 1
-    const missed =
-      afterId !== undefined && afterId !== this.#latestId && (afterId < oldestId - 1 || afterId < this.#firstId - 1)
+    // An id that is yet to come is of an earlier daemon, whose clock was ahead of today's.
+    const isKnown = afterId === this.#latestId || (afterId !== undefined && afterId < this.#latestId)
+    const missed = afterId !== undefined && (!isKnown || afterId < oldestId - 1 || afterId < this.#firstId - 1)
     if (afterId !== undefined) for (const event of this.#history) if (event.id > afterId) listener(event)
     this.#listeners.add(listener)
     return { missed, latestId: this.#latestId, unsubscribe: () => this.#listeners.delete(listener) }

@@ -15,6 +15,7 @@ interface Kept {
 export class StoredIdempotency implements IdempotencyStore {
   readonly #bucket: Bucket<Kept>
   readonly #clock: Clock
+  #prunedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(store: Store, clock: Clock) {
     this.#bucket = new Bucket<Kept>(store, 'idempotency', (value) => value as Kept)
@@ -23,19 +24,27 @@ export class StoredIdempotency implements IdempotencyStore {
 
   /** Drops what is older than it need be kept. */
   async prune(): Promise<void> {
-    const oldestMs = this.#clock.nowMs() - limits.idempotencyTtlMs
-    for (const { key, value } of await this.#bucket.list()) if (value.atMs < oldestMs) await this.#bucket.delete(key)
+    const nowMs = this.#clock.nowMs()
+    this.#prunedAtMs = nowMs
+    for (const { key, value } of await this.#bucket.list()) {
+      if (value.atMs < nowMs - limits.idempotencyTtlMs) await this.#bucket.delete(key)
+    }
   }
 
   async begin(record: IdempotencyRecord): Promise<IdempotencyRecord | undefined> {
+    // A daemon lives for months; what has expired goes as others come.
+    if (this.#clock.nowMs() - this.#prunedAtMs > limits.idempotencyPruneMs) await this.prune()
     const key = keyOf(record.key)
-    try {
-      // A power cut that takes this record takes what the request did as well, which comes after it.
-      await this.#bucket.create(key, { record, atMs: this.#clock.nowMs() }, 'kill')
-      return undefined
-    } catch (error) {
-      if (!isRametError(error, 'STORE_CONFLICT')) throw error
-      return (await this.#bucket.get(key))?.value.record
+    for (;;) {
+      try {
+        await this.#bucket.create(key, { record, atMs: this.#clock.nowMs() })
+        return undefined
+      } catch (error) {
+        if (!isRametError(error, 'STORE_CONFLICT')) throw error
+      }
+      const before = (await this.#bucket.get(key))?.value
+      if (before !== undefined && before.atMs >= this.#clock.nowMs() - limits.idempotencyTtlMs) return before.record
+      await this.#bucket.delete(key)
     }
   }
 

@@ -99,10 +99,20 @@ export class Registry<T extends Named> {
         ...before.value,
         ...(typeof changes === 'function' ? changes(before.value) : changes),
       })
-      if (value.name !== before.value.name) this.checkFree(value.name)
-      const stored = await this.#bucket.update(before, value)
-      this.#forget(before)
-      this.#remember(stored)
+      const renamed = value.name !== before.value.name
+      if (renamed) {
+        this.checkFree(value.name)
+        // Taken at once, as in `create`.
+        this.#idByName.set(value.name, id)
+      }
+      try {
+        const stored = await this.#bucket.update(before, value)
+        if (renamed) this.#idByName.delete(before.value.name)
+        this.#remember(stored)
+      } catch (error) {
+        if (renamed) this.#idByName.delete(value.name)
+        throw error
+      }
       return value
     })
   }

@@ -23,6 +23,7 @@ export const limits = {
   listPageRows: 500,
   idempotencyKeyChars: 255,
   idempotencyTtlMs: 24 * 3600_000,
+  idempotencyPruneMs: 3600_000,
 
   // one vm
   memoryMinBytes: 64 * MiB,
