@@ -5,7 +5,7 @@ import { nodeTest, type PhaseResult, report, runPhase } from './phases.ts'
 
 const phases: Record<string, () => Promise<PhaseResult[]>> = {
   check: runChecks,
-  unit: async () => [await runPhase('unit tests', nodeTest(['src/**/*.test.ts', 'guest/image/**/*.test.ts']))],
+  unit: async () => [await runPhase('unit tests', nodeTest(['{src,bench,guest/image}/**/*.test.ts']))],
   agent: async () => [
     await runPhase('guest agent: unit tests', ['make', '-s', '-C', 'guest/agent', 'check']),
     await runPhase('guest agent: fuzz smoke', ['make', '-s', '-C', 'guest/agent', 'fuzz-smoke']),
