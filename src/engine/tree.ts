@@ -58,7 +58,9 @@ function vmNode(vm: VmRecord): TreeNode {
 }
 
 function parentsFirst(nodes: readonly TreeNode[]): TreeNode[] {
-  const children = Map.groupBy(nodes, (node) => node.parentId)
+  // By name, the way people count: child-2 before child-10.
+  const byName = nodes.toSorted((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }))
+  const children = Map.groupBy(byName, (node) => node.parentId)
   const ordered: TreeNode[] = []
   const add = (node: TreeNode): void => {
     ordered.push(node)
