@@ -45,7 +45,7 @@ export async function settleEnd(
         })
       }
       const settled = context.vms.find(vmId)
-      if (shallRestart(settled, end)) restart(settled)
+      if (shallRestart(settled, end.kind === 'shutdown' ? 'shutdown' : 'failure')) restart(settled)
     })
     .catch((error: unknown) => {
       context.log.error({ vmId, error: asRametError(error).message }, 'the end of a vm could not be settled')
@@ -53,9 +53,9 @@ export async function settleEnd(
 }
 
 /** What the policy says: `always` also after a shutdown of its own. */
-export function shallRestart(vm: Pick<VmRecord, 'restart' | 'restartCount'>, end: GuestEnd): boolean {
+export function shallRestart(vm: Pick<VmRecord, 'restart' | 'restartCount'>, end: 'shutdown' | 'failure'): boolean {
   const { mode, maxRetries } = vm.restart
-  if (mode === 'no' || (mode === 'on-failure' && end.kind === 'shutdown')) return false
+  if (mode === 'no' || (mode === 'on-failure' && end === 'shutdown')) return false
   return maxRetries === undefined || vm.restartCount < maxRetries
 }
 

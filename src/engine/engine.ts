@@ -27,6 +27,7 @@ import { ImageService } from './image-service.ts'
 import { LogSweep } from './log-sweep.ts'
 import { paginate } from './page.ts'
 import { reconcile } from './reconcile.ts'
+import { liveStates } from './state.ts'
 import { StatsReader } from './stats.ts'
 import { TemplateService } from './template-service.ts'
 import { VmService } from './vm-service.ts'
@@ -65,8 +66,10 @@ export class LocalEngine implements Engine {
   /** Makes records and host agree after a start. Requests are served afterwards. */
   async recover(): Promise<void> {
     const { context, armed, ttl } = this.#parts
+    const live = context.vms.list().filter(({ state }) => liveStates.has(state))
     this.#host.reaped = await reconcile(this.#parts, this.#templates)
     this.#ready = true
+    this.#vms.restarts.resume(new Set(live.map(({ id }) => id)))
     ttl.reschedule()
     this.#logs.start()
     for (const template of context.templates.list()) if (this.#parts.bases.isResident(template)) armed.refill(template)
@@ -78,6 +81,7 @@ export class LocalEngine implements Engine {
     const { context, armed, runtimes, ttl } = this.#parts
     this.#ready = false
     ttl.stop()
+    this.#vms.restarts.stop()
     this.#logs.stop()
     await context.operations.stop()
     await armed.stop()

@@ -4,15 +4,15 @@ import type { VmClone, VmCreate, VmStop, VmUpdate } from '../api/vm-create.ts'
 import { setLinks } from '../fork/capture.ts'
 import { checkMemoryFor } from '../memory/base.ts'
 import { asRametError, RametError } from '../shared/errors.ts'
-import { newId } from '../shared/ids.ts'
 import { cloneRecord, makeClone } from './clone.ts'
 import type { Action, CallContext, ConsoleOptions, VmQuery } from './contract.ts'
-import { restartDelayMs, settleEnd } from './ends.ts'
+import { settleEnd } from './ends.ts'
 import { checkHostHolds, checkLimits, confine } from './limits-of-vm.ts'
 import type { OperationHandle } from './operations.ts'
 import { matchesLabels, paginate } from './page.ts'
 import type { EngineParts } from './parts.ts'
 import type { VmRecord } from './records.ts'
+import { Restarts } from './restarts.ts'
 import { illegal, next, type VmAction } from './state.ts'
 import { ttlChanged } from './ttl-changes.ts'
 import { cutShort, killVm, pauseVm, removeVm, resumeVm, stopVm } from './vm-actions.ts'
@@ -22,12 +22,14 @@ import { vmView } from './vm-view.ts'
 
 /** What can be done with single vms. Each action waits for its turn on the vm and is legal or not by its state then. */
 export class VmService {
+  readonly restarts: Restarts
   readonly #parts: EngineParts
 
-  constructor(parts: EngineParts) {
+  constructor(parts: EngineParts, restarts: Restarts = new Restarts(parts)) {
     this.#parts = parts
+    this.restarts = restarts
     parts.runtimes.onEnd = (vmId, runtime, end) =>
-      void settleEnd(parts, vmId, runtime, end, (vm) => this.#restartLater(vm))
+      void settleEnd(parts, vmId, runtime, end, (vm) => this.restarts.later(vm))
   }
 
   list(query: VmQuery): Page<Vm> {
@@ -214,25 +216,6 @@ export class VmService {
     return context.operations.begin(kind, target, call, (handle) =>
       runtimes.exclusively(vm.id, async () => vmView(await work(vm, handle))),
     )
-  }
-
-  #restartLater(vm: VmRecord): void {
-    const { context, runtimes } = this.#parts
-    const delayMs = restartDelayMs(vm.restartCount)
-    context.log.info({ vm: vm.name, delayMs }, 'starting again by its restart policy')
-    void context.clock.sleep(delayMs).then(async () => {
-      const current = context.vms.get(vm.id)
-      if (current === undefined || next(current.state, 'start') === undefined) return
-      await context.vms.update(vm.id, { restartCount: current.restartCount + 1 })
-      const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
-      const action = await context.operations.begin(
-        'vm.start',
-        target,
-        { operationId: newId('op', context.random) },
-        (handle) => runtimes.exclusively(vm.id, async () => vmView(await bootVm(this.#parts, vm.id, handle))),
-      )
-      await action.done.catch(() => {})
-    })
   }
 
   #idOf(ref: string): string {

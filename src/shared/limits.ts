@@ -36,6 +36,7 @@ export const limits = {
   injectedFileBytes: 1 * MiB,
   injectedTotalBytes: 8 * MiB,
   ttlRetryMs: 5_000,
+  restartResetMs: 60_000,
   ttlMaxMs: 365 * 24 * 3600_000,
   consoleBytes: 4 * MiB,
   /** a panic with its trace is about 30 */

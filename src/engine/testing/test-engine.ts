@@ -26,6 +26,7 @@ import { Paths } from '../paths.ts'
 import { type Reaped, reconcile } from '../reconcile.ts'
 import type { BaseRecord, ImageRecord, TemplateRecord, VmRecord } from '../records.ts'
 import { Registry } from '../registry.ts'
+import { Restarts } from '../restarts.ts'
 import { Seats } from '../seats.ts'
 import { TemplateService } from '../template-service.ts'
 import { digestOf, writeStream } from '../template-stream.ts'
@@ -44,6 +45,8 @@ export class TestEngine implements AsyncDisposable {
   readonly forks: ForkService
   readonly cgroups: RecordedCgroups
   readonly events: Event[] = []
+  /** what the delay of each restart was worked out from; here there is none */
+  readonly restartCounts: number[] = []
   readonly #root: string
   #succeeded = false
 
@@ -53,7 +56,11 @@ export class TestEngine implements AsyncDisposable {
     this.context = context
     this.cgroups = cgroups
     this.parts = assemble(context)
-    this.vms = new VmService(this.parts)
+    const restarts = new Restarts(this.parts, (count) => {
+      this.restartCounts.push(count)
+      return 1
+    })
+    this.vms = new VmService(this.parts, restarts)
     this.templates = new TemplateService(this.parts)
     this.forks = new ForkService(this.parts)
     context.events.subscribe(undefined, (event) => void this.events.push(event))
@@ -177,6 +184,7 @@ export class TestEngine implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     // What it had is its successor's.
+    this.vms.restarts.stop()
     if (this.#succeeded) return
     await this.context.operations.stop()
     await this.parts.armed.stop()
