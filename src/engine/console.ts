@@ -13,6 +13,7 @@ export class ConsoleLog {
   readonly #dir: string
   readonly #path: string
   readonly #reads = new Mutex()
+  #droppedBytes = 0
 
   /** @param dir a directory that only the daemon writes to */
   constructor(dir: string) {
@@ -32,7 +33,38 @@ export class ConsoleLog {
     })
   }
 
+  /** All that is kept. */
   async read(): Promise<Buffer> {
+    return (await this.readFrom(0)).bytes
+  }
+
+  /**
+   * What came at or after a position, and the position of what comes next. Positions count all bytes ever,
+   * so that they mean the same after older ones were dropped.
+   */
+  readFrom(position: number): Promise<{ bytes: Buffer; end: number }> {
+    return this.#reads.run(async () => {
+      const kept = await this.#readAll()
+      return {
+        bytes: kept.subarray(Math.max(0, position - this.#droppedBytes)),
+        end: this.#droppedBytes + kept.length,
+      }
+    })
+  }
+
+  /** The last lines as text, without control characters: for errors. */
+  async tail(lineCount: number = limits.consoleTailLines): Promise<string[]> {
+    return lastLines((await this.read()).toString('utf8'), lineCount)
+  }
+
+  clear(): Promise<void> {
+    return this.#reads.run(async () => {
+      this.#droppedBytes += (await this.#readAll()).length
+      await truncate(this.#path).catch(() => {})
+    })
+  }
+
+  async #readAll(): Promise<Buffer> {
     try {
       return await readFile(this.#path)
     } catch (error) {
@@ -41,19 +73,12 @@ export class ConsoleLog {
     }
   }
 
-  /** The last lines as text, without control characters: for errors. */
-  async tail(lineCount: number = limits.consoleTailLines): Promise<string[]> {
-    return lastLines((await this.read()).toString('utf8'), lineCount)
-  }
-
-  async clear(): Promise<void> {
-    await truncate(this.#path).catch(() => {})
-  }
-
   /** Keeps the newer half, so that shortening is rare. */
   async #shorten(size: number): Promise<void> {
     const content = await readFile(this.#path)
-    await writeFile(this.#path, content.subarray(size - limits.consoleBytes / 2))
+    const dropped = size - limits.consoleBytes / 2
+    await writeFile(this.#path, content.subarray(dropped))
+    this.#droppedBytes += dropped
   }
 }
 
@@ -74,4 +99,16 @@ export function lastLines(text: string, lineCount: number): string[] {
     .replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, '')
   const lines = plain.split('\n').filter((line) => line.trim().length > 0)
   return lineCount === 0 ? [] : lines.slice(-lineCount)
+}
+
+/** The last lines as they came; a last one that has no end yet counts. */
+export function tailOf(content: Buffer, lineCount: number): Buffer {
+  if (lineCount === 0) return content.subarray(content.length)
+  // A newline at the very end closes the last line; it does not begin another.
+  let at = content.at(-1) === 0x0a ? content.length - 1 : content.length
+  for (let found = 0; found < lineCount; found += 1) {
+    at = at === 0 ? -1 : content.lastIndexOf(0x0a, at - 1)
+    if (at < 0) return content
+  }
+  return content.subarray(at + 1)
 }

@@ -24,7 +24,7 @@ export function paginate<T extends { id: string }>(rows: readonly T[], query: Pa
 export function matchesLabels(labels: Readonly<Record<string, string>>, selectors: readonly string[]): boolean {
   return selectors.every((selector) => {
     const at = selector.indexOf('=')
-    if (at < 0) return selector in labels
+    if (at < 0) return Object.hasOwn(labels, selector)
     return labels[selector.slice(0, at)] === selector.slice(at + 1)
   })
 }

@@ -19,6 +19,7 @@ export class Runtimes {
   readonly #context: EngineContext
   readonly #identity: IdentityTools
   readonly #runtimes = new Map<string, VmRuntime>()
+  readonly #consoles = new Map<string, ConsoleLog>()
   readonly #locks = new Map<string, Mutex>()
   #onEnd: EndListener = () => {}
 
@@ -56,7 +57,9 @@ export class Runtimes {
   }
 
   consoleOf(vmId: string): ConsoleLog {
-    return new ConsoleLog(join(this.#context.paths.consolesDir, vmId))
+    const log = this.#consoles.get(vmId) ?? new ConsoleLog(join(this.#context.paths.consolesDir, vmId))
+    this.#consoles.set(vmId, log)
+    return log
   }
 
   get(vmId: string): VmRuntime | undefined {
@@ -83,6 +86,7 @@ export class Runtimes {
 
   forget(vmId: string): void {
     this.#locks.delete(vmId)
+    this.#consoles.delete(vmId)
   }
 
   /** The runtime of a vm whose agent can be asked. @throws RametError `ILLEGAL_STATE` */

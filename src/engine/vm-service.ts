@@ -5,6 +5,7 @@ import { setLinks } from '../fork/capture.ts'
 import { checkMemoryFor } from '../memory/base.ts'
 import { asRametError, RametError } from '../shared/errors.ts'
 import { cloneRecord, makeClone } from './clone.ts'
+import { tailOf } from './console.ts'
 import type { Action, CallContext, ConsoleOptions, VmQuery } from './contract.ts'
 import { settleEnd } from './ends.ts'
 import { checkHostHolds, checkLimits, confine } from './limits-of-vm.ts'
@@ -183,21 +184,18 @@ export class VmService {
   async *#console(vmId: string, options: ConsoleOptions): AsyncGenerator<Uint8Array, void, void> {
     const { context, runtimes } = this.#parts
     const log = runtimes.consoleOf(vmId)
-    const look = async () => {
+    const look = async (position: number) => {
       const runtime = runtimes.get(vmId)
       if (runtime !== undefined) await runtime.console.drain(runtime.qemu)
-      return log.read()
+      return log.readFrom(position)
     }
-    const content = await look()
-    yield options.tailLines === undefined ? content : tailOf(content, options.tailLines)
-    let position = content.length
+    let { bytes, end } = await look(0)
+    yield options.tailLines === undefined ? bytes : tailOf(bytes, options.tailLines)
     while (options.follow && !options.signal.aborted && context.vms.get(vmId) !== undefined) {
       // QEMU tells nobody when its console ring has something new, so it is looked at now and then.
       await context.clock.sleep(consolePollMs, options.signal).catch(() => {})
-      const now = await look()
-      if (now.length < position) position = 0
-      if (now.length > position) yield now.subarray(position)
-      position = now.length
+      ;({ bytes, end } = await look(end))
+      if (bytes.length > 0) yield bytes
     }
   }
 
@@ -234,10 +232,3 @@ function checkAtRest(vm: VmRecord): void {
 }
 
 const consolePollMs = 500
-
-function tailOf(content: Buffer, lineCount: number): Buffer {
-  let at = content.length
-  // A newline at the very end closes the last line; it does not begin another.
-  for (let found = -1; found < lineCount && at >= 0; found += 1) at = content.lastIndexOf(0x0a, at - 1)
-  return at < 0 ? content : content.subarray(at + 1)
-}
