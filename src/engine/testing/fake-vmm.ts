@@ -33,6 +33,8 @@ export class FakeGuest implements AsyncDisposable {
   readonly linksUp = new Map<string, boolean>()
   /** every QMP command and agent operation so far, in order */
   readonly calls: string[] = []
+  /** resolves when its process has ended */
+  gone: Promise<void> = Promise.resolve()
   #hostname = ''
   readonly #interfere: Interference
   readonly #sockets = new Set<Socket>()
@@ -66,6 +68,7 @@ export class FakeGuest implements AsyncDisposable {
 
   set process(process: DetachedProcess) {
     this.#process = process
+    this.gone = new Promise((resolve) => process.child.once('exit', () => resolve()))
     process.child.once('exit', () => void this[Symbol.asyncDispose]())
   }
 
