@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { BenchDaemon } from './daemon.ts'
+import type { ScratchDaemon } from '../tools/scratch-daemon.ts'
 import { forkOne, type RunTools, untilArmed } from './fork-runs.ts'
 
 const lookCount = 10
@@ -37,7 +37,7 @@ export async function measureChurn(tools: RunTools, forkCount: number): Promise<
 }
 
 /** The least of several looks: connections of questions just answered are still being closed during the first. */
-async function settledBelongings({ pid, dataDir }: BenchDaemon, signal: AbortSignal): Promise<Belongings> {
+async function settledBelongings({ pid, dataDir }: ScratchDaemon, signal: AbortSignal): Promise<Belongings> {
   const looks: Belongings[] = []
   while (looks.length < lookCount) {
     looks.push(belongingsOf(pid, dataDir))

@@ -1,6 +1,6 @@
+import { startScratchDaemon } from '../tools/scratch-daemon.ts'
 import { type Churn, measureChurn } from './churn.ts'
 import { type Crowd, measureCrowd } from './crowd.ts'
-import { startDaemon } from './daemon.ts'
 import { type ForkSamples, forkOne, measureForks, type RunTools } from './fork-runs.ts'
 import { type IdleMemory, measureIdleMemory } from './idle-memory.ts'
 import { type MachineFacts, machineFacts } from './machine-facts.ts'
@@ -40,7 +40,7 @@ export interface ForkReport {
 export async function benchFork(options: ForkBenchOptions): Promise<ForkReport> {
   const { image, count, signal, say } = options
   say('starting a daemon')
-  const daemon = await startDaemon(signal)
+  const daemon = await startScratchDaemon(signal)
   try {
     const { ramet } = daemon
     const host = await ramet.host()

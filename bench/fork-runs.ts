@@ -2,7 +2,7 @@ import { mkdtemp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Template, Vm } from '../src/client/index.ts'
-import type { BenchDaemon } from './daemon.ts'
+import type { ScratchDaemon } from '../tools/scratch-daemon.ts'
 import { armFloor, type FloorSample } from './floor.ts'
 import type { Specimen } from './specimen.ts'
 
@@ -16,7 +16,7 @@ export interface ForkSamples {
 }
 
 export interface RunTools {
-  daemon: BenchDaemon
+  daemon: ScratchDaemon
   template: Template
   specimen: Specimen
   image: string

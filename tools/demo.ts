@@ -8,8 +8,8 @@ import { treeLines } from '../src/cli/tree-lines.ts'
 import type { Vm } from '../src/client/index.ts'
 import { ForkError, RametApiError } from '../src/client/index.ts'
 import { formatBytes } from '../src/shared/limits.ts'
-import { type DemoDaemon, startDemoDaemon } from './demo/daemon.ts'
 import { readWalker, type WalkerState, walker } from './demo/walker.ts'
+import { type ScratchDaemon, startScratchDaemon } from './scratch-daemon.ts'
 
 const { values: flags } = parseArgs({ options: { children: { type: 'string', default: '10' } } })
 const childCount = Number(flags.children)
@@ -47,7 +47,7 @@ async function stateAfter(vm: Vm, steps: number): Promise<WalkerState> {
   }
 }
 
-async function makeTemplate(daemon: DemoDaemon) {
+async function makeTemplate(daemon: ScratchDaemon) {
   const { ramet } = daemon
   say('1. The image (built once, then kept in the cache)')
   await ramet.images.build({ recipe: 'debian', onProgress, signal })
@@ -124,7 +124,7 @@ function checkForks(before: WalkerState, grown: readonly Grown[]): string[] {
   return wrong
 }
 
-async function run(daemon: DemoDaemon): Promise<void> {
+async function run(daemon: ScratchDaemon): Promise<void> {
   const host = await daemon.ramet.host()
   const { template, before, coldMs } = await makeTemplate(daemon)
   say(`4. ${childCount} children are forked from its live memory`)
@@ -160,7 +160,7 @@ function remedyOf(error: unknown): string {
 }
 
 const startMs = performance.now()
-const daemon = await startDemoDaemon(signal)
+const daemon = await startScratchDaemon(signal)
 let failure: unknown
 try {
   await run(daemon)

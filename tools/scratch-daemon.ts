@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,19 +9,19 @@ import { daemonProgram } from '../src/cli/programs.ts'
 import { Ramet } from '../src/client/index.ts'
 import { resolveSettings } from '../src/engine/settings.ts'
 
-/** A daemon for one measurement, on an empty data directory: nobody else's vms are in the figures. */
-export interface BenchDaemon {
+/** A daemon of one's own on an empty data directory, for a measurement or a demonstration. Only cached images outlive it. */
+export interface ScratchDaemon {
   ramet: Ramet
   pid: number
   dataDir: string
   /** a directory beside the daemon's own, removed with it */
   scratchDir: string
-  /** Removes vms, templates, daemon and directory. */
-  close(): Promise<void>
+  /** Removes vms, templates, daemon and directory. @returns processes that should have gone with them, one line each */
+  close(): Promise<string[]>
 }
 
-export async function startDaemon(signal: AbortSignal): Promise<BenchDaemon> {
-  const parent = await mkdtemp(join(tmpdir(), 'ramet-bench-'))
+export async function startScratchDaemon(signal: AbortSignal): Promise<ScratchDaemon> {
+  const parent = await mkdtemp(join(tmpdir(), 'ramet-scratch-'))
   // Guests run as users of their own, which must be able to pass through, though not to look.
   await chmod(parent, 0o711)
   const dataDir = join(parent, 'data')
@@ -49,7 +50,7 @@ async function daemonPid(dataDir: string): Promise<number> {
   return Number(await readFile(join(dataDir, 'daemon.pid'), 'utf8'))
 }
 
-async function shutDown(ramet: Ramet, dataDir: string, parent: string): Promise<void> {
+async function shutDown(ramet: Ramet, dataDir: string, parent: string): Promise<string[]> {
   // What an interrupt cancelled is still being undone: it would take vms away under our hands.
   for (const { id } of await ramet.operations.list({ state: ['pending', 'running'] })) {
     await ramet.operations.wait(id).catch(() => {})
@@ -58,4 +59,21 @@ async function shutDown(ramet: Ramet, dataDir: string, parent: string): Promise<
   for (const template of await ramet.templates.list()) await template.remove()
   await stopDaemon(dataDir, { signal: AbortSignal.timeout(60_000) })
   await rm(parent, { recursive: true, force: true })
+  return processesNaming(parent)
+}
+
+/** Processes that work in a directory or name it in their arguments. */
+function processesNaming(directory: string): string[] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry) && Number(entry) !== process.pid)
+    .flatMap((pid) => {
+      try {
+        const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+        const isInside = readlinkSync(`/proc/${pid}/cwd`).startsWith(directory) || command.includes(directory)
+        return isInside ? [`${pid} ${command.slice(0, 120)}`] : []
+      } catch {
+        // It ended while it was looked at.
+        return []
+      }
+    })
 }
