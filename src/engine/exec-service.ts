@@ -18,6 +18,8 @@ export class ExecService {
   readonly #parts: EngineParts
   /** newest session of each process, which ends when somebody else attaches */
   readonly #sessions = new Map<string, AgentExecSession>()
+  /** starts under way whose id the caller chose */
+  readonly #starting = new Map<string, Promise<ExecSession>>()
   /** by runtime: guest process numbers by exec id */
   readonly #known = new WeakMap<VmRuntime, Map<string, number>>()
 
@@ -26,13 +28,32 @@ export class ExecService {
   }
 
   async start(vm: VmRecord, request: ExecStart): Promise<ExecSession> {
+    if (request.execId === undefined) return this.#start(vm, newId('exec', this.#parts.context.random), request)
+    const key = keyOf(vm, request.execId)
+    // A client whose connection broke asks again while its first request is still on its way to the guest.
+    for (let other = this.#starting.get(key); other !== undefined; other = this.#starting.get(key)) {
+      await other.catch(() => {})
+    }
+    const starting = this.#startOnce(vm, request.execId, request)
+    this.#starting.set(key, starting)
+    try {
+      return await starting
+    } finally {
+      this.#starting.delete(key)
+    }
+  }
+
+  /** Attaches if there is a process of this id already. */
+  async #startOnce(vm: VmRecord, execId: string, request: ExecStart): Promise<ExecSession> {
+    const runtime = this.#parts.runtimes.reachable(vm, 'run a command in')
+    const known = await this.#knownOf(runtime, await runtime.guest.session())
+    if (known.has(execId)) return this.attach(vm, execId, { stdoutOffset: 0, stderrOffset: 0 })
+    return this.#start(vm, execId, request)
+  }
+
+  async #start(vm: VmRecord, execId: string, request: ExecStart): Promise<ExecSession> {
     const runtime = this.#parts.runtimes.reachable(vm, 'run a command in')
     const session = await runtime.guest.session()
-    const execId = request.execId ?? newId('exec', this.#parts.context.random)
-    if (request.execId !== undefined) {
-      const processId = (await this.#knownOf(runtime, session)).get(execId)
-      if (processId !== undefined) return this.attach(vm, execId, { stdoutOffset: 0, stderrOffset: 0 })
-    }
     let attached: AgentExecSession | undefined
     const args = typeof request.command === 'string' ? ['/bin/sh', '-c', request.command] : request.command
     const startedMs = performance.now()

@@ -7,6 +7,7 @@ import type { AgentSession } from '../agent/session.ts'
 import { watchPath } from '../agent/watch.ts'
 import type { FileEntry, FileEvent, FileMakeDirectory, FileRename, FileWriteOptions } from '../api/file.ts'
 import { RametError } from '../shared/errors.ts'
+import { limits } from '../shared/limits.ts'
 import type { FileRead } from './contract.ts'
 import type { EngineParts } from './parts.ts'
 import type { VmRecord } from './records.ts'
@@ -65,6 +66,11 @@ export class FileService {
         const { entries, totalCount } = await listDirectory(session, path, { offset: listed.length })
         for (const entry of entries) listed.push(entryOf(posix.join(path, entry.name), entry))
         if (entries.length === 0 || listed.length >= totalCount) return listed.sort(byName)
+        if (listed.length > limits.directoryEntryCount)
+          throw new RametError('TOO_LARGE', {
+            message: `${path} in ${vm.name} has more than ${limits.directoryEntryCount} entries`,
+            remediation: `List it inside: \`ramet exec ${vm.name} ls ${path}\`.`,
+          })
       }
     })
   }

@@ -84,6 +84,7 @@ export const limits = {
   linkHighWaterBytes: 256 * KiB,
   tunnelConnectionCount: 128,
   watchQueueCount: 4_096,
+  directoryEntryCount: 100_000,
   commandOutputBytes: 1 * MiB,
   timerMaxMs: 2 ** 31 - 1,
   linkConnectTimeoutMs: 30_000,
