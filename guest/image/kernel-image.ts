@@ -3,7 +3,7 @@
  *
  * QEMU boots the bare ELF file by its PVH entry point. The guest then spends no time on unpacking (0.4 s of 2.3 s
  * under TCG), and QEMU maps the file instead of copying it, which keeps 14 MiB of private memory out of every child.
- * Without the unpacking stub there is no KASLR; see docs/security.md.
+ * Without the unpacking stub there is no KASLR; see docs/decisions/0050.
  */
 import { gunzipSync, zstdDecompressSync } from 'node:zlib'
 import { decodeLz4Legacy, lz4LegacyMagic } from './lz4.ts'
