@@ -3,7 +3,7 @@ import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
 import { chooseAccelerator, kvmGroup } from '../host/kvm.ts'
 import { bootId } from '../host/process-identity.ts'
-import { findQemu } from '../host/qemu-binary.ts'
+import { findQemu, qemuFinding } from '../host/qemu-binary.ts'
 import { chooseMachineType } from '../qemu/version.ts'
 import { RametError } from '../shared/errors.ts'
 import type { HostFacts } from './context.ts'
@@ -11,12 +11,9 @@ import type { HostFacts } from './context.ts'
 /** @throws RametError `HOST_UNFIT` when QEMU is missing or too old */
 export async function readHostFacts(dataDir: string): Promise<HostFacts> {
   const qemu = await findQemu()
-  if (qemu === undefined) {
-    throw new RametError('HOST_UNFIT', {
-      message: 'qemu-system-x86_64 is not installed',
-      remediation: 'Run `apt-get install qemu-system-x86 qemu-utils`.',
-    })
-  }
+  const { level, finding, remedy } = qemuFinding(qemu)
+  if (qemu === undefined || level === 'missing')
+    throw new RametError('HOST_UNFIT', { message: finding, remediation: remedy })
   const userPerVm = process.geteuid?.() === 0
   const verdict = await chooseAccelerator({
     cacheFile: join(dataDir, 'accelerator.json'),

@@ -3,7 +3,6 @@ import { findGuestRam, type GuestRam } from '../memory/guest-ram.ts'
 import type { QemuExit, QemuProcess } from '../qemu/process.ts'
 import type { ConsoleLog } from './console.ts'
 import type { Guest } from './guest.ts'
-import { Mutex } from './mutex.ts'
 import type { VmRecord } from './records.ts'
 
 /** How a guest came to its end. */
@@ -22,8 +21,6 @@ export class VmRuntime {
   readonly console: ConsoleLog
   /** by guest port */
   readonly forwarders = new Map<number, PortForwarder>()
-  /** one action at a time */
-  readonly actions = new Mutex()
   /** resolves with the first end there is */
   readonly ended: Promise<GuestEnd>
   #ram: GuestRam | undefined

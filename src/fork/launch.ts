@@ -58,8 +58,6 @@ export interface LaunchTools {
 export interface Launched {
   qemu: QemuProcess
   helpers: ProcessIdentity[]
-  /** journal entries that the record of the vm takes over */
-  journalIds: number[]
   diskMs: number
   spawnMs: number
 }
@@ -68,7 +66,7 @@ const nicSocket = (index: number) => `nic${index}.sock`
 
 /**
  * Makes a vm's directory and delta disks and starts its QEMU, which then waits on QMP. Everything is
- * journalled before it is made; the caller undoes by `undoLaunch` what is left of a launch that failed.
+ * journalled before it is made; the caller undoes what is left of a launch that failed, which the journal names.
  *
  * @throws RametError `VMM_FAILED`, `NO_SPACE`, `HOST_UNFIT`, or the signal's reason
  */
@@ -76,7 +74,7 @@ export async function launch(plan: LaunchPlan, tools: LaunchTools, signal?: Abor
   const { journal } = tools
   const owner = plan.vmId
   const common = { operation: plan.operationId, owner }
-  const [directoryId = 0, processId = 0] = journal.intend([
+  const [, processId = 0] = journal.intend([
     { ...common, kind: 'directory', ident: { name: basename(plan.dir) } },
     { ...common, kind: 'process', ident: { role: 'qemu', name: basename(plan.dir) } },
   ])
@@ -90,7 +88,7 @@ export async function launch(plan: LaunchPlan, tools: LaunchTools, signal?: Abor
   const diskMs = performance.now() - diskStartMs
   signal?.throwIfAborted()
   const spawnStartMs = performance.now()
-  const { nics, helpers, journalIds } = await connectNics(plan, tools, signal)
+  const { nics, helpers } = await connectNics(plan, tools, signal)
   faultPoint('launch.network')
   const qemu = await startQemu({
     dir: plan.dir,
@@ -114,13 +112,7 @@ export async function launch(plan: LaunchPlan, tools: LaunchTools, signal?: Abor
     },
   })
   faultPoint('launch.connected')
-  return {
-    qemu,
-    helpers,
-    journalIds: [directoryId, processId, ...journalIds],
-    diskMs,
-    spawnMs: performance.now() - spawnStartMs,
-  }
+  return { qemu, helpers, diskMs, spawnMs: performance.now() - spawnStartMs }
 }
 
 /** The directory may be there from an earlier run, with disks that are kept and sockets that nobody answers. */
@@ -150,12 +142,10 @@ async function makeDisk(plan: LaunchPlan, disk: DiskPlan, index: number): Promis
 interface ConnectedNics {
   nics: NicSource[]
   helpers: ProcessIdentity[]
-  journalIds: number[]
 }
 
 async function connectNics(plan: LaunchPlan, tools: LaunchTools, signal?: AbortSignal): Promise<ConnectedNics> {
   const helpers: ProcessIdentity[] = []
-  const journalIds: number[] = []
   const nics: NicSource[] = []
   for (const [index, nic] of plan.nics.entries()) {
     if (nic.network !== 'user') {
@@ -167,7 +157,6 @@ async function connectNics(plan: LaunchPlan, tools: LaunchTools, signal?: AbortS
     const [networkId = 0] = tools.journal.intend([
       { operation: plan.operationId, owner: plan.vmId, kind: 'network', ident },
     ])
-    journalIds.push(networkId)
     const { identity } = await startUserNetwork({
       dir: plan.dir,
       socketName,
@@ -181,5 +170,5 @@ async function connectNics(plan: LaunchPlan, tools: LaunchTools, signal?: AbortS
     helpers.push(identity)
     nics.push({ mac: nic.mac, network: { kind: 'stream', socketPath: socketName } })
   }
-  return { nics, helpers, journalIds }
+  return { nics, helpers }
 }

@@ -1,17 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { allocateUid, defaultUidRange, overlaps, parseSubordinateIds } from './uids.ts'
+import { defaultUidRange, overlaps, parseSubordinateIds } from './uids.ts'
 
 const range = { first: 100, count: 3 }
-
-test('ids go round, skip what is taken, and run out with an error', () => {
-  assert.equal(allocateUid(range, new Set()), 100)
-  assert.equal(allocateUid(range, new Set(), 100), 101)
-  assert.equal(allocateUid(range, new Set([101]), 100), 102)
-  assert.equal(allocateUid(range, new Set([101]), 102), 100)
-  assert.equal(allocateUid(range, new Set([100, 101]), 5_000_000), 102)
-  assert.throws(() => allocateUid(range, new Set([100, 101, 102])), { code: 'NO_CAPACITY' })
-})
 
 test('the default range keeps clear of common subordinate ids', () => {
   const given = parseSubordinateIds('alice:100000:65536\n# none\nbob:165536:65536\nbroken:x:y\n\n')
