@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ForkRequest } from '../api/fork.ts'
+import { waitForExit } from '../host/process-identity.ts'
 import { TestEngine } from './testing/test-engine.ts'
 
 test('a vm that runs is adopted, and one whose guest powered off meanwhile is stopped', async () => {
@@ -41,4 +42,14 @@ test('a vm that was being paused when the daemon died stands, and its time to li
   assert.equal(adopted.state, 'paused')
   assert.equal(adopted.expiresAtMs, undefined)
   assert.ok((adopted.ttlLeftMs ?? 0) > 900_000)
+})
+
+test('a second keeper of a base, which its template never came to know, is ended; the first is left', async () => {
+  await using first = await TestEngine.open()
+  const template = await first.createTemplate()
+  const base = await first.parts.bases.of(template)
+  const second = await first.parts.bases.keep(template.id, base)
+  await using engine = (await first.restart()).engine
+  await waitForExit(second.keeper)
+  assert.ok(engine.parts.bases.isResident(engine.context.templates.find(template.id)))
 })

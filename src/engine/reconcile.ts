@@ -1,7 +1,7 @@
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { removeNetworkGroup } from '../host/network-group.ts'
-import { signalProcess } from '../host/process-identity.ts'
+import { isRunning, type ProcessIdentity, signalProcess } from '../host/process-identity.ts'
 import { findKeeper } from '../memory/keeper.ts'
 import { asRametError } from '../shared/errors.ts'
 import { adoptVm } from './adopt.ts'
@@ -60,14 +60,24 @@ async function reapOrphans(parts: EngineParts, reaped: Reaped): Promise<void> {
   count('directory', await reapDirectories(context))
 }
 
-/** A keeper whose template does not know it holds memory for nobody. */
+/**
+ * A keeper that its owner does not know holds memory for nobody: the first one of a base whose making was cut
+ * short, or a second one that was started when the first had gone.
+ */
 async function reapKeeper(parts: EngineParts, owner: string, ident: unknown): Promise<number> {
+  const { templates, bases } = parts.context
   const baseId = typeof ident === 'object' && ident !== null && 'baseId' in ident ? String(ident.baseId) : ''
-  if ((parts.context.templates.get(owner)?.kept ?? parts.context.bases.get(owner)?.kept)?.id === baseId) return 0
-  const keeper = await findKeeper(baseId)
-  if (keeper === undefined) return 0
+  const kept = (templates.get(owner) ?? bases.get(owner))?.kept
+  const keeper = isIdentity(ident) ? ident : kept?.id === baseId ? undefined : findKeeper(baseId)
+  if (keeper === undefined || !isRunning(keeper)) return 0
+  if (kept?.id === baseId && kept.keeper.pid === keeper.pid) return 0
   signalProcess(keeper, 'SIGKILL')
   return 1
+}
+
+/** Whether a journal entry was held: the process is known. */
+function isIdentity(ident: unknown): ident is ProcessIdentity {
+  return typeof ident === 'object' && ident !== null && 'pid' in ident && 'startTime' in ident && 'bootId' in ident
 }
 
 /** Directories that no record names: left by a removal that was cut short after the record had gone. */
