@@ -56,6 +56,7 @@ export async function forkChild(parts: ForkParts, plan: ChildPlan, handle: Opera
   const ready = parts.runtimes.exclusively(child.draft.id, async () => {
     const vm = await register(parts, plan, child)
     try {
+      faultPoint('fork.claimed')
       const underway = await run(parts, plan, { vm, child, timings, handle })
       running.resolve()
       return await becomeReady(parts, plan, underway)
@@ -109,15 +110,14 @@ async function register(parts: ForkParts, plan: ChildPlan, child: ArmedChild): P
     ...(request.ttlSeconds === undefined ? {} : { ttlMs: request.ttlSeconds * 1000 }),
     createdAtMs: context.clock.nowMs(),
   }
-  faultPoint('fork.claim')
   try {
+    faultPoint('fork.claim')
     // A power cut ends the child too, and its directory is in the journal; the flush comes with its next state.
     await context.vms.create(vm, 'kill')
   } catch (error) {
     await discardArmed(parts, child)
     throw error
   }
-  faultPoint('fork.claimed')
   context.events.emit({ type: 'vm.created', resource: { kind: 'vm', id: vm.id, name } })
   return vm
 }

@@ -1,6 +1,7 @@
 import { type ForkedChild, type ForkRequest, type ForkResult, frozenAtFork } from '../api/fork.ts'
 import { toProblem } from '../api/problem.ts'
 import type { Timings } from '../api/timings.ts'
+import { requireSpace } from '../disk/space.ts'
 import { asRametError, RametError } from '../shared/errors.ts'
 import { checkName, inventName } from '../shared/ids.ts'
 import { formatBytes, limits } from '../shared/limits.ts'
@@ -78,6 +79,7 @@ export class ForkService {
   ): Promise<ForkResult> {
     const { handle, requestedAtMs } = run
     let done = 0
+    await requireSpace(this.#parts.context.paths.dataDir, limits.diskActionBytes, `a fork of ${names.length}`)
     const results = await inParallel(names, limits.forkParallelCount, async (name, forkIndex) => {
       const result = await this.#forkOne(source, request, { name, forkIndex, requestedAtMs }, handle)
       done += 1

@@ -6,11 +6,13 @@ import { freeze, thaw } from '../agent/freeze.ts'
 import { runHooks } from '../agent/hooks.ts'
 import type { AgentSession } from '../agent/session.ts'
 import type { Timings } from '../api/timings.ts'
+import { requireSpace } from '../disk/space.ts'
 import { captureGuest } from '../fork/capture.ts'
 import { storeBase } from '../memory/store.ts'
 import { readRomPages } from '../qemu/rom-pages.ts'
 import { faultPoint } from '../shared/fault.ts'
 import { newId } from '../shared/ids.ts'
+import { limits } from '../shared/limits.ts'
 import { Revert } from '../shared/revert.ts'
 import { baseFile } from './bases.ts'
 import type { OperationHandle } from './operations.ts'
@@ -34,6 +36,8 @@ export async function captureTemplate(
 ): Promise<TemplateRecord> {
   const { context } = parts
   const runtime = parts.runtimes.reachable(vm, 'make a template of')
+  // A disk so full that not even the undoing could be written down: refused while nothing has changed.
+  await requireSpace(context.paths.dataDir, limits.diskActionBytes, `making template ${template.name}`)
   await transition(context, vm.id, 'capture', {}, 'make a template of')
   await using revert = new Revert((what, error) => context.log.error({ vm: vm.name, what, error }, 'undo failed'))
   revert.add('state', () => transition(context, vm.id, 'started'))

@@ -5,7 +5,7 @@ import { sealInPlace, unsealDisk } from '../disk/seal.ts'
 import { makeTemplateDisk, planTemplateDisk } from '../disk/template-disk.ts'
 import { diskFile } from '../fork/disk-file.ts'
 import { faultPoint } from '../shared/fault.ts'
-import { Revert } from '../shared/revert.ts'
+import type { Revert } from '../shared/revert.ts'
 import type { EngineContext } from './context.ts'
 import type { OperationHandle } from './operations.ts'
 import type { DiskBase, DiskRecord, TemplateRecord, VmRecord } from './records.ts'
@@ -13,8 +13,9 @@ import { userOf } from './vm-plan.ts'
 
 /**
  * Turns the disks of a stopped vm into what a template's children stand on. Repeating it after a crash
- * finishes what was begun; an error gives the vm back what was taken of it.
+ * finishes what was begun.
  *
+ * @param revert gives the vm back what was taken of it
  * @throws RametError `NO_SPACE`, `IMAGE_INVALID`, `BASE_DAMAGED`, `CANCELLED`
  */
 export async function sealDisks(
@@ -22,8 +23,8 @@ export async function sealDisks(
   template: TemplateRecord,
   vm: VmRecord,
   handle: Pick<OperationHandle, 'progress' | 'signal'>,
+  revert: Revert,
 ): Promise<DiskRecord[]> {
-  await using revert = new Revert((what, error) => context.log.error({ vm: vm.name, what, error }, 'undo failed'))
   const disks: DiskRecord[] = []
   for (const [index, disk] of vm.disks.entries()) {
     handle.progress({ stage: 'disks', message: `sealing disk ${index + 1} of ${vm.disks.length}` })
@@ -34,7 +35,6 @@ export async function sealDisks(
     const base = path === from ? undefined : ownerOf(context, path)
     disks.push({ sizeBytes: disk.sizeBytes, ...(base === undefined ? {} : { base }) })
   }
-  revert.keep()
   return disks
 }
 

@@ -6,6 +6,7 @@ import { adoptQemu } from '../qemu/process.ts'
 import { asRametError, RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
 import { newId } from '../shared/ids.ts'
+import { Revert } from '../shared/revert.ts'
 import type { Action, CallContext } from './contract.ts'
 import { forkChild } from './fork-child.ts'
 import type { ForkParts } from './fork-parts.ts'
@@ -96,9 +97,12 @@ export class TemplateService {
     const runtime = runtimes.get(vm.id)
     if (runtime !== undefined) await takeDown(this.#parts, vm.id, runtime, 'quit')
     faultPoint('template.ended')
-    const disks = await sealDisks(context, template, vm, handle)
+    // Until the template is on record the disks can be the vm's again.
+    await using revert = new Revert((what, error) => context.log.error({ vm: vm.name, what, error }, 'undo failed'))
+    const disks = await sealDisks(context, template, vm, handle, revert)
     faultPoint('template.sealed')
     const ready = await context.templates.update(template.id, { state: 'ready', disks })
+    revert.keep()
     faultPoint('template.ready')
     return this.#consume(ready)
   }

@@ -5,7 +5,7 @@ import { setLinks } from '../fork/capture.ts'
 import { launch } from '../fork/launch.ts'
 import { checkMemoryFor } from '../memory/base.ts'
 import { resumeGuest } from '../qemu/incoming.ts'
-import { asRametError, type RametError } from '../shared/errors.ts'
+import { asRametError, RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
 import { limits } from '../shared/limits.ts'
 import type { EngineContext } from './context.ts'
@@ -95,16 +95,30 @@ async function reachAgent(
   const { context } = parts
   handle.progress({ stage: 'booting', message: `${vm.name} boots` })
   const bootStartMs = performance.now()
-  const ended = untilEnd(context, vm, runtime)
+  const restart = watchForRestart(vm, runtime)
+  const ended = Promise.race([untilEnd(context, vm, runtime), restart.seen])
   ended.catch(() => {})
   await setLinks(runtime.qemu, vm.nics, vm.link === 'up')
   await Promise.race([resumeGuest(runtime.qemu), ended])
   const opened = runtime.guest.open(bootSchedule, limits.guestBootTimeoutMs, handle.signal)
-  const session = await Promise.race([opened, ended])
+  const session = await Promise.race([opened, ended]).finally(restart.stop)
   const bootMs = performance.now() - bootStartMs
   const identityStartMs = performance.now()
   await Promise.race([identify(context, parts.identity, vm, session, handle.signal), ended])
   return { session, timings: { bootMs, identityMs: performance.now() - identityStartMs } }
+}
+
+/**
+ * What restarts a guest before its agent answers is a kernel that panicked before it could say so to QEMU. It
+ * would do so again and again.
+ */
+function watchForRestart(vm: VmRecord, runtime: VmRuntime): { seen: Promise<never>; stop: () => void } {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const stop = runtime.qemu.qmp.onEvent(({ name, data }) => {
+    if (name !== 'RESET' || data.guest !== true) return
+    reject(new RametError('GUEST_PANIC', { message: `${vm.name}: the guest restarted before its agent answered` }))
+  })
+  return { seen: promise, stop }
 }
 
 /** The boot's console is worth keeping before anything newer pushes it out of QEMU. */

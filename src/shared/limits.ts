@@ -144,6 +144,8 @@ export const limits = {
   diskFlattenBytes: 1 * GiB,
   /** kept free on the file system of the data directory, for what already runs */
   diskReserveBytes: 512 * MiB,
+  /** that any action may write for its records, beyond what it makes */
+  diskActionBytes: 4 * MiB,
   diskHeaderBytes: 64 * KiB,
   diskL1Bytes: 32 * MiB,
   diskCopyChunkBytes: 4 * MiB,
