@@ -14,7 +14,7 @@ import type { VmRecord } from './records.ts'
 const vm = { id: 'vm-1', name: 'web', state: 'running' } as VmRecord
 
 /** The service over an agent without a guest. */
-async function withService(work: (execs: ExecService) => Promise<void>): Promise<void> {
+async function withService(work: (execs: ExecService) => Promise<void>, reattachMs?: number): Promise<void> {
   await using agent = await FakeAgent.start()
   const link = new AgentLink({ path: agent.path, clock: systemClock })
   try {
@@ -22,7 +22,7 @@ async function withService(work: (execs: ExecService) => Promise<void>): Promise
     const runtime = { guest: { session: async () => session } }
     const runtimes = { reachable: () => runtime, session: async () => session }
     const context = { random: randomBytes, clock: systemClock, measure: () => {} }
-    await work(new ExecService({ runtimes, context } as unknown as EngineParts))
+    await work(new ExecService({ runtimes, context } as unknown as EngineParts, reattachMs))
   } finally {
     link.close()
   }
@@ -81,3 +81,29 @@ test('a newer attachment ends the older one', () =>
     await newer.release('closed')
     assert.equal(await outputOf(newer), '')
   }))
+
+test('a command whose client was lost ends when nobody comes back for it', async () => {
+  await withService(async (execs) => {
+    const session = await execs.start(vm, requested({ command: ['cat'], execId: 'left' }))
+    await session.release('lost')
+    await untilEnded(execs, 'left')
+  }, 10)
+})
+
+test('a client that comes back in time finds its command', async () => {
+  await withService(async (execs) => {
+    const first = await execs.start(vm, requested({ command: ['cat'], execId: 'kept' }))
+    await first.release('lost')
+    const second = await execs.attach(vm, 'kept', { stdoutOffset: 0, stderrOffset: 0 })
+    await second.end(0)
+    assert.equal(await outputOf(second), 'exit 0')
+  }, 60_000)
+})
+
+async function untilEnded(execs: ExecService, execId: string): Promise<void> {
+  for (;;) {
+    const exec = (await execs.list(vm)).find((candidate) => candidate.execId === execId)
+    if (exec?.state === 'exited') return assert.equal(exec.signal, 'SIGHUP')
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}

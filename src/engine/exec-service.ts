@@ -4,6 +4,7 @@ import type { AgentSession } from '../agent/session.ts'
 import type { Exec, ExecStart } from '../api/exec.ts'
 import { RametError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
+import { limits } from '../shared/limits.ts'
 import type { ExecAttach, ExecSession } from './contract.ts'
 import { AgentExecSession } from './exec-session.ts'
 import type { EngineParts } from './parts.ts'
@@ -23,8 +24,16 @@ export class ExecService {
   /** by runtime: guest process numbers by exec id */
   readonly #known = new WeakMap<VmRuntime, Map<string, number>>()
 
-  constructor(parts: EngineParts) {
+  /** sessions whose client was lost and has not come back */
+  readonly #lost = new Map<string, AgentExecSession>()
+  /** runtimes in which something has been run already */
+  readonly #used = new WeakSet<VmRuntime>()
+  readonly #reattachMs: number
+
+  /** @param reattachMs how long a lost client may take to come back */
+  constructor(parts: EngineParts, reattachMs: number = limits.execReattachMs) {
     this.#parts = parts
+    this.#reattachMs = reattachMs
   }
 
   async start(vm: VmRecord, request: ExecStart): Promise<ExecSession> {
@@ -81,10 +90,14 @@ export class ExecService {
       offsets: { stdin: 0, stdout: 0, stderr: 0 },
     }
     attached = this.#register(vm, exec, process, request.timeoutMs)
-    process.exit.then(
-      () => this.#parts.context.measure({ kind: 'first-exec', ms: performance.now() - startedMs }),
-      () => {},
-    )
+    const isFirst = !this.#used.has(runtime)
+    this.#used.add(runtime)
+    if (isFirst) {
+      process.exit.then(
+        () => this.#parts.context.measure({ kind: 'first-exec', ms: performance.now() - startedMs }),
+        () => {},
+      )
+    }
     return attached
   }
 
@@ -132,11 +145,26 @@ export class ExecService {
     const attached = new AgentExecSession(exec, process, timeoutMs)
     const key = keyOf(vm, exec.execId)
     this.#sessions.set(key, attached)
+    this.#lost.delete(key)
+    attached.onLost = () => this.#awaitReturn(vm, exec.execId, attached)
     const forget = () => {
       if (this.#sessions.get(key) === attached) this.#sessions.delete(key)
     }
     process.exit.then(forget, forget)
     return attached
+  }
+
+  /** Whoever ran it has a while to come back; then it ends as if it had been closed. */
+  #awaitReturn(vm: VmRecord, execId: string, session: AgentExecSession): void {
+    const key = keyOf(vm, execId)
+    this.#lost.set(key, session)
+    const timer = setTimeout(() => {
+      if (this.#lost.get(key) !== session) return
+      this.#lost.delete(key)
+      // It may have ended meanwhile, and so may its vm.
+      this.signal(vm, execId, 'SIGHUP').catch(() => {})
+    }, this.#reattachMs)
+    timer.unref()
   }
 
   /** Exec ids of a guest, asked once: afterwards only this daemon adds to them. */

@@ -20,6 +20,8 @@ export class AgentExecSession implements ExecSession {
   readonly #process: AgentProcess
   readonly #queue = new OutputMerge()
   readonly #timer: NodeJS.Timeout | undefined
+  /** called when the client was lost while the process ran, and may come back */
+  onLost: () => void = () => {}
   #released = false
   #exited = false
 
@@ -63,13 +65,15 @@ export class AgentExecSession implements ExecSession {
   async release(how: 'closed' | 'lost' | 'detach'): Promise<void> {
     if (this.#released) return
     this.#released = true
-    clearTimeout(this.#timer)
+    // A client that comes back finds its time limit still running.
+    if (how !== 'lost') clearTimeout(this.#timer)
     if (how === 'detach') await this.#process.detach().catch(() => {})
     else if (how === 'closed' && !this.exec.detached && !this.#exited) {
       await this.#process.signal('SIGHUP', { wholeGroup: true }).catch(() => {})
     }
     this.#process.release()
     this.#queue.end()
+    if (how === 'lost' && !this.exec.detached && !this.#exited) this.onLost()
   }
 
   async #pump(): Promise<void> {
