@@ -15,6 +15,7 @@ import { readHostFacts } from './host-facts.ts'
 import { StoredIdempotency } from './idempotency-store.ts'
 import { Operations } from './operations.ts'
 import { Paths } from './paths.ts'
+import { checkReachable } from './reachable.ts'
 import type { BaseRecord, ImageRecord, TemplateRecord, VmRecord } from './records.ts'
 import { Registry } from './registry.ts'
 import { Seats } from './seats.ts'
@@ -57,6 +58,7 @@ interface Surroundings {
 async function openContext(settings: EngineSettings, paths: Paths, around: Surroundings): Promise<EngineContext> {
   const { log, clock, listeners } = around
   const host = await readHostFacts(paths.dataDir)
+  if (host.userPerVm) for (const path of [paths.dataDir, paths.imagesDir]) checkReachable(path)
   const database = new Database(paths.database)
   const store = new SqliteStore(database)
   const vms = await Registry.open<VmRecord>(store, 'vms', 'vm', 'VM_NOT_FOUND')
