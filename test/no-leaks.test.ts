@@ -33,6 +33,7 @@ async function round(host: Host, template: string): Promise<void> {
 }
 
 /** Once the armed children are there again, and idle connections have closed. */
+// Idle connections close by a timer of their own, of which nobody is told: so this looks every second.
 async function footprint(host: Host): Promise<Footprint> {
   const measure = (): Footprint => ({
     processes: processesOf(host.dataDir).length,
