@@ -69,7 +69,8 @@ main().then(
   () => process.exit(0),
   (thrown: unknown) => {
     const error = asRametError(thrown)
-    pino({ base: null }).fatal({ err: thrown, code: error.code, remediation: error.remediation }, error.message)
+    const why = error.code === 'INTERNAL' ? { err: thrown } : {}
+    pino({ base: null }).fatal({ ...why, code: error.code, remediation: error.remediation }, error.message)
     process.exit(error.kind.exitCode)
   },
 )

@@ -22,7 +22,7 @@ export interface StartOptions {
 
 const startTimeoutMs = 60_000
 const lookAgainMs = 250
-const logTailBytes = 4096
+const logTailBytes = 16 * 1024
 const logTailLines = 12
 
 /**
@@ -110,10 +110,32 @@ function prepareDirectory(dataDirectory: string): void {
 }
 
 function died(child: Started) {
+  const said = lastWord(tail(child.logPath))
+  if (said !== undefined)
+    return localError('DAEMON_UNREACHABLE', `the daemon could not start: ${said.msg}`, {
+      remediation: said.remediation,
+      details: { logPath: child.logPath },
+    })
   return localError('DAEMON_UNREACHABLE', `the daemon ended with status ${child.exit} before it could serve`, {
     remediation: `Its log is ${child.logPath}; \`ramet serve\` runs it in the foreground.`,
     details: { logPath: child.logPath, logLines: tail(child.logPath) },
   })
+}
+
+interface LastWord {
+  msg: string
+  remediation: string
+}
+
+/** What a daemon that gave up said last: a line of its log, as JSON. */
+function lastWord(lines: readonly string[]): LastWord | undefined {
+  try {
+    const said: unknown = JSON.parse(lines.at(-1) ?? '')
+    const isWord = typeof said === 'object' && said !== null && 'msg' in said && 'remediation' in said
+    return isWord ? { msg: String(said.msg), remediation: String(said.remediation) } : undefined
+  } catch {
+    return undefined
+  }
 }
 
 function tooSlow(dataDirectory: string) {
