@@ -1,4 +1,13 @@
 import { z } from 'zod'
+import { Bytes } from './primitives.ts'
+
+const use = (what: string) =>
+  z
+    .object({
+      privateBytes: Bytes.describe(`${what} of its own, bytes.`),
+      sharedBytes: Bytes.describe(`${what} that it reads from bases shared with others, bytes.`),
+    })
+    .optional()
 
 /** One node of the lineage. Nodes come parents first, so that a tree is built in one pass. */
 export const TreeNode = z
@@ -10,6 +19,8 @@ export const TreeNode = z
     relation: z.enum(['boot', 'template', 'fork', 'clone']).optional().describe('How it came from the node above.'),
     state: z.string().describe('State of the vm, template or image; `removed` if only its descendants are left.'),
     generation: z.int().nonnegative().describe('Generation.'),
+    memory: use('Guest memory').describe('Memory, of a vm that runs.'),
+    disk: use('Room on disk').describe('Disks, of a vm that has any.'),
   })
   .meta({ id: 'TreeNode', description: 'A node of the lineage.' })
 export type TreeNode = z.infer<typeof TreeNode>

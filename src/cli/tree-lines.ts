@@ -1,4 +1,5 @@
 import type { TreeNode } from '../client/index.ts'
+import { formatBytes } from '../shared/limits.ts'
 
 interface Branch {
   node: TreeNode
@@ -37,5 +38,10 @@ function label(node: TreeNode): string {
   const kind = node.kind === 'vm' ? '' : `${node.kind} `
   const generation = node.kind === 'image' ? '' : `, generation ${node.generation}`
   const how = node.relation === 'clone' ? ', disks only' : ''
-  return `${kind}${node.name}  (${node.state}${generation}${how})`
+  return `${kind}${node.name}  (${node.state}${generation}${how}${uses('memory', node.memory)}${uses('disk', node.disk)})`
+}
+
+function uses(what: string, use: TreeNode['memory']): string {
+  if (use === undefined) return ''
+  return `; ${what} ${formatBytes(use.privateBytes)} own, ${formatBytes(use.sharedBytes)} shared`
 }

@@ -11,9 +11,10 @@ import { limits } from '../shared/limits.ts'
 import { rametVersion } from '../shared/version.ts'
 import type { MetricsSnapshot } from './contract.ts'
 import type { ForkParts } from './fork-parts.ts'
+import { inParallel } from './mutex.ts'
 import type { Reaped } from './reconcile.ts'
 import { liveStates } from './state.ts'
-import type { StatsReader } from './stats.ts'
+import { diskStats, type StatsReader } from './stats.ts'
 import { around, lineage } from './tree.ts'
 import { userOf } from './vm-plan.ts'
 
@@ -70,17 +71,36 @@ export class HostService {
     return { usable: findings.every(({ level }) => level !== 'missing'), checks: findings.map(checkOf) }
   }
 
-  tree(ref?: string): Tree {
+  async tree(ref?: string): Promise<Tree> {
     const { context } = this.#parts
     const whole = lineage({
       images: context.images.list(),
       templates: context.templates.list(),
       vms: context.vms.list(),
     })
-    if (ref === undefined) return whole
+    if (ref === undefined) return this.#measured(whole)
     const node = whole.nodes.find((candidate) => candidate.id === ref || candidate.name === ref)
     if (node === undefined) throw new RametError('NOT_FOUND', { message: `nothing is called “${ref}”` })
-    return around(whole, node.id)
+    return this.#measured(around(whole, node.id))
+  }
+
+  /** Adds to each vm what it uses right now. */
+  async #measured(tree: Tree): Promise<Tree> {
+    const { context } = this.#parts
+    const nodes = await inParallel(tree.nodes, limits.treeReadCount, async (node) => {
+      const vm = node.kind === 'vm' ? context.vms.get(node.id) : undefined
+      if (vm === undefined) return node
+      const memory = this.#stats.memory(vm)
+      const disk = await diskStats(context, vm)
+      return {
+        ...node,
+        ...(liveStates.has(vm.state)
+          ? { memory: { privateBytes: memory.guestPrivateBytes, sharedBytes: memory.guestSharedBytes } }
+          : {}),
+        ...(vm.disks.length === 0 ? {} : { disk: { privateBytes: disk.privateBytes, sharedBytes: disk.sharedBytes } }),
+      }
+    })
+    return { nodes }
   }
 
   async metrics(): Promise<MetricsSnapshot> {

@@ -75,7 +75,7 @@ export class StatsReader {
   }
 }
 
-async function diskStats(context: EngineContext, vm: VmRecord): Promise<VmStats['disk']> {
+export async function diskStats(context: EngineContext, vm: VmRecord): Promise<VmStats['disk']> {
   const sum = { privateBytes: 0, sharedBytes: 0, chainDepth: 0 }
   for (const index of vm.disks.keys()) {
     const path = join(context.paths.vm(vm.id), diskFile(index))

@@ -118,6 +118,7 @@ export const limits = {
   imageDiskMaxBytes: 2 * 1024 * GiB,
 
   // operations, events
+  treeReadCount: 8,
   statsTimeoutMs: 2_000,
   progressIntervalMs: 100,
   operationHistoryCount: 1_000,
