@@ -8,6 +8,7 @@ import type { PortPublish } from '../api/port.ts'
 import type { PageQuery } from '../api/primitives.ts'
 import type { TemplateCreate, TemplateState, TemplateUpdate } from '../api/template.ts'
 import type { VmClone, VmCreate, VmStop, VmUpdate } from '../api/vm-create.ts'
+import { ConsoleSweep } from './console-sweep.ts'
 import type {
   CallContext,
   ConsoleOptions,
@@ -45,6 +46,7 @@ export class LocalEngine implements Engine {
   readonly #stats: StatsReader
   readonly #host: HostService
   readonly #logs: LogSweep
+  readonly #consoles: ConsoleSweep
   readonly #listeners: Set<(measurement: Measurement) => void>
   #ready = false
 
@@ -60,6 +62,7 @@ export class LocalEngine implements Engine {
     this.#stats = new StatsReader(parts)
     this.#host = new HostService(parts, this.#stats)
     this.#logs = new LogSweep(parts.context, parts.runtimes)
+    this.#consoles = new ConsoleSweep(parts.runtimes)
     parts.ttl.onExpire = (vmId) => this.#vms.expire(vmId)
   }
 
@@ -72,6 +75,7 @@ export class LocalEngine implements Engine {
     this.#vms.restarts.resume(new Set(live.map(({ id }) => id)))
     ttl.reschedule()
     this.#logs.start()
+    this.#consoles.start()
     for (const template of context.templates.list()) if (this.#parts.bases.isResident(template)) armed.refill(template)
     context.log.info({ reaped: this.#host.reaped, vms: context.vms.list().length }, 'ready')
   }
@@ -83,6 +87,7 @@ export class LocalEngine implements Engine {
     ttl.stop()
     this.#vms.restarts.stop()
     this.#logs.stop()
+    this.#consoles.stop()
     await context.operations.stop()
     await armed.stop()
     for (const runtime of runtimes.list()) await runtime.console.drain(runtime.qemu)

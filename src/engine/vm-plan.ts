@@ -142,6 +142,7 @@ export function launchPlan(context: EngineContext, of: LaunchOf): LaunchPlan {
     nics: vm.nics,
     generationId: vm.generationId,
     incoming: base !== undefined,
+    hasRun: vm.startedAtMs !== undefined && base === undefined,
     ...(base === undefined ? {} : { base }),
     ...(user === undefined ? {} : { user }),
   }

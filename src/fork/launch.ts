@@ -12,6 +12,7 @@ import { machineFiles } from '../qemu/machine.ts'
 import type { Boot, MachineDescription, NicSource } from '../qemu/machine-description.ts'
 import { type QemuProcess, startQemu } from '../qemu/process.ts'
 import { startUserNetwork } from '../qemu/user-network.ts'
+import { RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
 import { diskFile } from './disk-file.ts'
 import { mergeStopped } from './disk-point.ts'
@@ -47,6 +48,8 @@ export interface LaunchPlan {
   generationId: string
   incoming: boolean
   user?: ProcessUser
+  /** whether it has run before, so that its disks are there; one that is missing is then an error, not made anew */
+  hasRun?: boolean
 }
 
 export interface LaunchTools {
@@ -127,6 +130,12 @@ async function makeDisk(plan: LaunchPlan, disk: DiskPlan, index: number): Promis
   const path = join(plan.dir, diskFile(index))
   // Disks get their name when they are whole, so one that is there is the vm's own.
   if (existsSync(path)) return
+  if (plan.hasRun === true) {
+    throw new RametError('BASE_DAMAGED', {
+      message: `disk ${index} of ${plan.vmId} is missing: ${path}`,
+      remediation: 'Put the file back, or remove the VM; what was on that disk is gone.',
+    })
+  }
   if (disk.copyOf !== undefined) {
     await cloneDisk({ from: disk.copyOf, to: path, reflink: true, owner: plan.user })
     return

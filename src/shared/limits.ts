@@ -55,6 +55,7 @@ export const limits = {
   qmpConnectTimeoutMs: 20_000,
   vmmLogBytes: 1 * MiB,
   vmmLogSweepMs: 60_000,
+  consoleSweepMs: 3_000,
   incomingTimeoutMs: 60_000,
   deviceStateBytes: 64 * MiB,
   romBytes: 16 * MiB,
