@@ -3,34 +3,26 @@ import { constants } from 'node:fs'
 import { access, chown, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
+import { RametError } from '../../src/shared/errors.ts'
 import type { RunCommand } from './command.ts'
 
 export const debianSuite = 'bookworm'
-const debianMirror = 'http://deb.debian.org/debian'
-const securityMirror = 'http://deb.debian.org/debian-security'
 const debianKeyring = '/usr/share/keyrings/debian-archive-keyring.gpg'
 const suites = new Set([debianSuite, `${debianSuite}-updates`, `${debianSuite}-security`])
 
-/** Lines of a `sources.list` for the suite that images are made of, from Debian's own servers. */
-export function defaultSources(options = ''): string[] {
-  return [
-    `deb ${options}${debianMirror} ${debianSuite} main`,
-    `deb ${options}${debianMirror} ${debianSuite}-updates main`,
-    `deb ${options}${securityMirror} ${debianSuite}-security main`,
-  ]
-}
-
 /**
- * The host's own sources of that suite, so that a mirror configured there is used; Debian's servers when the
- * host is another release or distribution.
+ * Lines of a `sources.list` for the suite that images are made of: the host's own sources of that suite, so that a
+ * mirror configured there is used; else the mirror that `RAMET_DEBIAN_MIRROR` names.
+ *
+ * @returns no line on a host of another release or distribution without that setting
  */
-export async function suiteSources(run: RunCommand): Promise<string[]> {
+export async function suiteSources(run: RunCommand, mirror = process.env.RAMET_DEBIAN_MIRROR): Promise<string[]> {
   const format = '$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)'
   const text = await run('apt-get', ['indextargets', '--format', format, 'Created-By: Packages']).catch(() => '')
   const options = await signedBy()
   const own = parseTargets(text, options)
-  const hasBase = own.some((line) => line.endsWith(` ${debianSuite} main`))
-  return hasBase ? own : defaultSources(options)
+  if (own.some((line) => line.endsWith(` ${debianSuite} main`))) return own
+  return mirror === undefined || mirror === '' ? [] : [`deb ${options}${mirror} ${debianSuite} main`]
 }
 
 /** @param text a line a target: address, release, component, origin, separated by bars */
@@ -66,11 +58,20 @@ export async function fetchSettings(run: RunCommand): Promise<string[]> {
 /**
  * Options that give apt lists and sources of its own in `dir`; for a host whose lists are stale or lack the package.
  * The lists are fetched.
+ *
+ * @throws RametError `HOST_UNFIT` when nothing says where Debian's packages are to be had
  */
 export async function privateApt(dir: string, run: RunCommand): Promise<string[]> {
   for (const part of ['lists/partial', 'cache/archives/partial']) await mkdir(join(dir, part), { recursive: true })
+  const lines = await suiteSources(run)
+  if (lines.length === 0) {
+    throw new RametError('HOST_UNFIT', {
+      message: `this host has no package source of Debian ${debianSuite}, which the guest kernel comes from`,
+      remediation: 'Set RAMET_DEBIAN_MIRROR to the address of a Debian mirror, for the daemon that builds the image.',
+    })
+  }
   const sources = join(dir, 'sources.list')
-  await writeFile(sources, `${(await suiteSources(run)).join('\n')}\n`)
+  await writeFile(sources, `${lines.join('\n')}\n`)
   await writeFile(join(dir, 'status'), '')
   await giveToSandbox(join(dir, 'lists/partial'))
   const settings = {

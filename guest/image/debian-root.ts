@@ -1,7 +1,7 @@
 /** Debian's root file system as a tar file, by mmdebstrap. */
 import { chmod, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { debianSuite, defaultSources, fetchSettings, suiteSources } from './apt.ts'
+import { debianSuite, fetchSettings, suiteSources } from './apt.ts'
 import type { RunCommand } from './command.ts'
 import { ownsTreesItself } from './tree-owner.ts'
 import type { Bench, Workshop } from './workshop.ts'
@@ -11,13 +11,12 @@ export const debianPackages = ['python3', 'iproute2', 'procps', 'ca-certificates
 /** Nobody reads manuals in a guest that is thrown away. */
 const leftOut = ['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/info/*', '/usr/share/locale/*']
 
-/** Over what mmdebstrap leaves, which copies the host's name, resolver and sources. */
+/** Over what mmdebstrap leaves, which copies the host's name and resolver. Its package sources stay: they work here. */
 export const overlayFiles: Readonly<Record<string, string>> = {
   'etc/hostname': 'ramet\n',
   'etc/hosts': '127.0.0.1 localhost\n::1 localhost\n',
   'etc/resolv.conf': 'nameserver 10.0.2.3\n',
   'etc/machine-id': '',
-  'etc/apt/sources.list': `${defaultSources().join('\n')}\n`,
   'etc/apt/apt.conf.d/99mmdebstrap':
     '// Nothing is installed but what was asked for.\nAPT::Install-Recommends "false";\n',
 }
@@ -36,6 +35,7 @@ export async function bootstrapDebian(shop: Workshop, bench: Bench, kernelRoot: 
     '--dpkgopt=path-include=/usr/share/doc/*/copyright',
     // Split like a shell's words, so quoted like them.
     `--customize-hook=tar-in '${overlay.replaceAll("'", "'\\''")}' /`,
+    // Without sources mmdebstrap takes Debian's own.
     ...[debianSuite, target, ...(await suiteSources(run))],
   ]
   shop.report('root', `installing Debian ${debianSuite}`)

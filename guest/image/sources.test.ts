@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { isStaticElf } from './agent-binary.ts'
-import { defaultSources, parseTargets } from './apt.ts'
+import { parseTargets, suiteSources } from './apt.ts'
 import { composeCmdline } from './cmdline.ts'
 import { requireTools } from './host-tools.ts'
 import { extractKernel } from './kernel-image.ts'
@@ -24,7 +24,13 @@ test('a mirror that the host uses is used, other parties’ repositories are not
     'deb http://mirror.example/security/ bookworm-security main',
   ])
   assert.deepEqual(parseTargets(''), [])
-  assert.equal(defaultSources().length, 3)
+})
+
+test('a host without sources of the suite needs to be told of a mirror', async () => {
+  const nothing = async () => ''
+  assert.deepEqual(await suiteSources(nothing, undefined), [])
+  const [line] = await suiteSources(nothing, 'http://mirror.example/debian')
+  assert.match(line ?? '', /http:\/\/mirror\.example\/debian bookworm main$/)
 })
 
 test('the meta package names the kernel', () => {
