@@ -81,7 +81,7 @@ async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Pr
   if (paused && vm.state !== 'paused') await settle(parts, vm, 'paused', ttlPaused(vm, nowMs), true)
   if (!paused && vm.state !== 'running') await settle(parts, vm, 'running', ttlResumed(vm, nowMs), true)
   handOver(parts.context, vm.id)
-  await parts.ports.publishAll(parts.context.vms.find(vm.id))
+  await parts.ports.publishAll(parts.context.vms.find(vm.id), 'again')
 }
 
 /** A capture was cut short: links up, guest on, workload thawed. */

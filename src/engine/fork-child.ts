@@ -172,12 +172,14 @@ async function becomeReady(parts: ForkParts, plan: ChildPlan, underway: Underway
   const { vm, runtime, timings, ended } = underway
   const session = await Promise.race([personalize(parts, plan, underway), ended])
   faultPoint('fork.identified')
+  // A child that cannot have the ports asked for fails before its workload runs.
+  await parts.ports.publishAll(vm, 'first')
   await Promise.race([thaw(session), ended])
   if (vm.link === 'up') await setLinks(runtime.qemu, vm.nics, true)
   timings.readyMs = performance.now() - plan.requestedAtMs
   runtime.guest.publish(session)
   const nowMs = context.clock.nowMs()
-  const running = await transition(context, vm.id, 'started', (record) => ({
+  await transition(context, vm.id, 'started', (record) => ({
     ...ttlStarted(record, nowMs),
     startedAtMs: nowMs,
     agentProtocol: session.version,
@@ -185,7 +187,6 @@ async function becomeReady(parts: ForkParts, plan: ChildPlan, underway: Underway
   }))
   faultPoint('fork.recorded')
   handOver(context, vm.id)
-  await parts.ports.publishAll(running)
   parts.ttl.reschedule()
   return context.vms.find(vm.id)
 }

@@ -57,15 +57,18 @@ export class Ports {
   /**
    * Opens all recorded ports of a vm that has just come to run. One that cannot be opened again (somebody
    * else has it by now) gets another host port, and one that cannot be opened at all stays recorded only,
-   * since the vm itself is well.
+   * since the vm itself is well. The first time, a host port that was asked for is had or nothing is.
+   *
+   * @throws RametError `IN_USE`, `INVALID_ARGUMENT`, only the first time
    */
-  async publishAll(vm: VmRecord): Promise<void> {
+  async publishAll(vm: VmRecord, time: 'first' | 'again'): Promise<void> {
     if (vm.ports.length === 0) return
     const opened: PortRecord[] = []
     for (const port of vm.ports) {
       try {
         opened.push(await this.#open(vm, port))
       } catch (error) {
+        if (time === 'first' && port.hostPort !== 0) throw error
         this.#context.log.warn({ vm: vm.name, port, error: asRametError(error).message }, 'port taken; using another')
         opened.push(await this.#openElsewhere(vm, port))
       }

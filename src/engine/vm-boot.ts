@@ -39,6 +39,8 @@ export async function bootVm(parts: EngineParts, id: string, handle: OperationHa
     const { runtime, timings } = await spawn(parts, vm, handle)
     const booted = await reachAgent(parts, vm, runtime, handle)
     runtime.guest.publish(booted.session)
+    // Before it counts as having run: a start that cannot have the ports it was asked for has failed.
+    await parts.ports.publishAll(vm, vm.startedAtMs === undefined ? 'first' : 'again')
     const running = await transition(context, id, 'started', (record) => ({
       ...ttlStarted(record, context.clock.nowMs()),
       agentProtocol: booted.session.version,
@@ -46,7 +48,6 @@ export async function bootVm(parts: EngineParts, id: string, handle: OperationHa
       timings: { ...timings, ...booted.timings, totalMs: performance.now() - startMs },
     }))
     context.measure({ kind: 'boot', ms: booted.timings.bootMs ?? 0 })
-    await parts.ports.publishAll(running)
     parts.ttl.reschedule()
     keepBootConsole(context, runtime)
     return running
