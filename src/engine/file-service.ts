@@ -9,6 +9,7 @@ import type { FileEntry, FileEvent, FileMakeDirectory, FileRename, FileWriteOpti
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import type { FileRead } from './contract.ts'
+import { measure } from './file-content.ts'
 import type { EngineParts } from './parts.ts'
 import type { VmRecord } from './records.ts'
 
@@ -35,8 +36,7 @@ export class FileService {
         ...(range.lengthBytes === undefined ? {} : { limit: range.lengthBytes }),
         ...(signal === undefined ? {} : { signal }),
       })
-      const left = Math.max(0, content.sizeBytes - range.offset)
-      return { entry, lengthBytes: Math.min(left, range.lengthBytes ?? left), body: content }
+      return { entry, ...(await measure(content, path, range)) }
     })
   }
 

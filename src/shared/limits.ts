@@ -17,6 +17,8 @@ export const limits = {
   requestBodyBytes: 1 * MiB,
   forkBodyBytes: 12 * MiB,
   fileBodyBytes: 64 * GiB,
+  /** of a guest's file that is read before its length is told */
+  fileBufferBytes: 4 * MiB,
   imageBodyBytes: 64 * GiB,
   problemIssueCount: 20,
   problemDetailChars: 500,

@@ -58,9 +58,9 @@ export const fileOperations: Record<string, (stream: FakeStream, path: string) =
 async function readOut(stream: FakeStream, path: string): Promise<void> {
   const file = await open(path)
   const { size } = await file.stat()
-  const { offset = 0, limit = size } = stream.request
-  const content = Buffer.alloc(Math.max(0, Math.min(limit, size - offset)))
-  await file.read(content, 0, content.length, offset)
+  const { offset = 0, limit = Number.POSITIVE_INFINITY } = stream.request
+  // To the end that it has, not the one that it states.
+  const content = (await file.readFile()).subarray(offset, offset + limit)
   await file.close()
   stream.respond({ size })
   const pump = () => {
