@@ -27,6 +27,10 @@ test('the last lines for people hold no escape sequences and no blank lines', ()
   assert.deepEqual(lastLines(text, 2), ['two', 'three'])
   assert.deepEqual(lastLines(text, 0), [])
   assert.deepEqual(lastLines('', 5), [])
+  const trace = ['before', 'Kernel panic - not syncing', ...Array.from({ length: 50 }, (_, index) => `frame ${index}`)]
+  const told = lastLines(trace.join('\n'), 10)
+  assert.deepEqual(told.slice(0, 3), ['before', 'Kernel panic - not syncing', 'frame 0'], 'a panic is not pushed out')
+  assert.equal(told.length, 10)
 })
 
 test('the last lines as they came', () => {

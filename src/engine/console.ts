@@ -90,7 +90,13 @@ async function readRing(qemu: QemuProcess): Promise<string> {
   })
 }
 
-/** The last lines of a terminal's output, escape sequences and control characters taken out. */
+/** Lines before a panic that say what led to it. */
+const panicLeadLines = 8
+
+/**
+ * The lines that tell most: the last ones; but a panic's stack trace can be longer than that, so when it
+ * pushed the panic itself out, the lines around that one. Escape sequences and control characters are taken out.
+ */
 export function lastLines(text: string, lineCount: number): string[] {
   const plain = text
     // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are what is looked for
@@ -98,7 +104,11 @@ export function lastLines(text: string, lineCount: number): string[] {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is taken out
     .replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, '')
   const lines = plain.split('\n').filter((line) => line.trim().length > 0)
-  return lineCount === 0 ? [] : lines.slice(-lineCount)
+  if (lineCount === 0) return []
+  const panic = lines.findLastIndex((line) => line.includes('Kernel panic'))
+  const tailStart = Math.max(0, lines.length - lineCount)
+  const start = panic < 0 ? tailStart : Math.min(tailStart, Math.max(0, panic - panicLeadLines))
+  return lines.slice(start, start + lineCount)
 }
 
 /** The last lines as they came; a last one that has no end yet counts. */
