@@ -19,6 +19,7 @@
 #include "text.h"
 
 #define GRACE_NS (5 * NS_PER_S)
+#define ASK_AGAIN_NS (1 * NS_PER_S)
 #define FLUSH_MS 200
 #define FLAG_REBOOT 1u
 #define FLAG_AT_ONCE 2u
@@ -30,6 +31,7 @@ static bool under_way;
 static bool to_reboot;
 static struct timer grace;
 static struct timer begin_timer;
+static struct timer ask_timer;
 
 static void end_kernel(void) {
   link_flush(FLUSH_MS);
@@ -54,13 +56,19 @@ void power_no_children(void) {
   end_kernel();
 }
 
+static bool has_systemd(void) { return access("/run/systemd/system", F_OK) == 0; }
+
+/* A systemd that has only begun loses the signal, and asking for the same again does it no harm. */
+static void ask_systemd(struct timer *t) {
+  if (has_systemd()) kill(1, to_reboot ? SYSTEMD_REBOOT : SYSTEMD_POWEROFF);
+  timer_set(t, ASK_AGAIN_NS, ask_systemd);
+}
+
 /* The image's own init knows how to stop its services. */
 static void ask_init(void) {
-  bool systemd = access("/run/systemd/system", F_OK) == 0;
-  if (systemd) {
-    kill(1, to_reboot ? SYSTEMD_REBOOT : SYSTEMD_POWEROFF);
-    return;
-  }
+  bool systemd = has_systemd();
+  ask_systemd(&ask_timer);
+  if (systemd) return;
   const char *program = to_reboot ? "/sbin/reboot" : "/sbin/poweroff";
   if (fork() == 0) {
     execl(program, program, (char *)NULL);
