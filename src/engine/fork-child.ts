@@ -29,6 +29,8 @@ export interface ChildPlan {
   name: string
   forkIndex: number
   request: ForkRequest
+  /** it goes on where another vm ended: rather than fail it takes other host ports than that one had */
+  succeeds?: true
   /** when the request came, on the monotonic clock */
   requestedAtMs: number
 }
@@ -173,7 +175,7 @@ async function becomeReady(parts: ForkParts, plan: ChildPlan, underway: Underway
   const session = await Promise.race([personalize(parts, plan, underway), ended])
   faultPoint('fork.identified')
   // A child that cannot have the ports asked for fails before its workload runs.
-  await parts.ports.publishAll(vm, 'first')
+  await parts.ports.publishAll(vm, plan.succeeds ? 'again' : 'first')
   await Promise.race([thaw(session), ended])
   if (vm.link === 'up') await setLinks(runtime.qemu, vm.nics, true)
   timings.readyMs = performance.now() - plan.requestedAtMs

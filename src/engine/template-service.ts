@@ -155,7 +155,14 @@ export class TemplateService {
     }
     handle.progress({ stage: 'restarting', message: `${vm.name} goes on as the first child` })
     const source = templateSource(this.#parts, template)
-    const plan = { source, name: vm.name, forkIndex: 0, request, requestedAtMs: performance.now() }
+    const plan = {
+      source,
+      name: vm.name,
+      forkIndex: 0,
+      request,
+      succeeds: true as const,
+      requestedAtMs: performance.now(),
+    }
     const forked = await forkChild(this.#parts, plan, handle)
     return forked.ready
   }
