@@ -1,9 +1,10 @@
 import { closeSync, existsSync, openSync } from 'node:fs'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { assert } from '../shared/assert.ts'
-import { RametError } from '../shared/errors.ts'
+import { isRametError, RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import { applicationId, migrations } from './migrations.ts'
+import type { Room } from './reserve.ts'
 import { fromSqlite } from './sqlite-error.ts'
 import type { Durability } from './store.ts'
 
@@ -13,6 +14,8 @@ const inMemory = ':memory:'
 export interface DatabaseOptions {
   /** the steps to bring the file to; tests pass their own */
   migrations?: readonly string[]
+  /** what a write that meets a full disk may have */
+  room?: Room
 }
 
 /**
@@ -24,6 +27,7 @@ export class Database {
   readonly #sqlite: DatabaseSync
   readonly #statements = new Map<string, StatementSync>()
   #synchronous: Durability = 'power'
+  readonly #room: Room | undefined
   #inTransaction = false
 
   /**
@@ -34,6 +38,7 @@ export class Database {
    */
   constructor(path: string, options: DatabaseOptions = {}) {
     this.path = path
+    this.#room = options.room
     try {
       // SQLite would make it with the umask's mode; what is in it is the daemon's own business
       if (path !== inMemory && !existsSync(path)) closeSync(openSync(path, 'a', 0o600))
@@ -61,10 +66,23 @@ export class Database {
 
   /**
    * Runs `work` as one transaction: all of it is stored, or, if it throws, none. Calls nest; the
-   * outermost one commits, with its own durability. `work` must not wait for anything.
+   * outermost one commits, with its own durability. `work` must not wait for anything; on a full disk
+   * it is run again.
    */
   transaction<T>(work: () => T, durability: Durability = 'power'): T {
     if (this.#inTransaction) return work()
+    for (;;) {
+      try {
+        const result = this.#commit(work, durability)
+        this.#room?.refill()
+        return result
+      } catch (error) {
+        if (!isRametError(error, 'NO_SPACE') || this.#room?.giveUp() !== true) throw error
+      }
+    }
+  }
+
+  #commit<T>(work: () => T, durability: Durability): T {
     try {
       this.#demand(durability)
       this.statement('BEGIN IMMEDIATE').run()

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { Database } from '../cluster/database.ts'
 import { Journal } from '../cluster/journal.ts'
+import { Reserve } from '../cluster/reserve.ts'
 import { SqliteStore } from '../cluster/sqlite-store.ts'
 import { openCgroups } from '../host/cgroups.ts'
 import { spawnDetached } from '../host/spawn-detached.ts'
@@ -59,7 +60,7 @@ async function openContext(settings: EngineSettings, paths: Paths, around: Surro
   const { log, clock, listeners } = around
   const host = await readHostFacts(paths.dataDir)
   if (host.userPerVm) for (const path of [paths.dataDir, paths.imagesDir]) checkReachable(path)
-  const database = new Database(paths.database)
+  const database = new Database(paths.database, { room: new Reserve(paths.reserve) })
   const store = new SqliteStore(database)
   const vms = await Registry.open<VmRecord>(store, 'vms', 'vm', 'VM_NOT_FOUND')
   const events = new EventLog(clock)

@@ -10,6 +10,8 @@ export class Paths {
   readonly #sharedImagesDir: string | undefined
   readonly cacheDir: string
   readonly database: string
+  /** takes room that the records get when the disk is full */
+  readonly reserve: string
   readonly vmsDir: string
   readonly templatesDir: string
   /** consoles, which only the daemon writes to: a vm's own directory belongs to its user */
@@ -21,6 +23,7 @@ export class Paths {
     this.#sharedImagesDir = settings.sharedImagesDir
     this.cacheDir = settings.cacheDir
     this.database = join(settings.dataDir, 'ramet.db')
+    this.reserve = join(settings.dataDir, 'reserve')
     this.vmsDir = join(settings.dataDir, 'vms')
     this.templatesDir = join(settings.dataDir, 'templates')
     this.consolesDir = join(settings.dataDir, 'consoles')

@@ -137,6 +137,9 @@ export const limits = {
   storeCommitCount: 1_000,
   storeBusyTimeoutMs: 5_000,
   journalIdentBytes: 16 * KiB,
+  /** kept for the records on a disk that is full otherwise, so that a removal can be written down */
+  storeReserveBytes: 8 * MiB,
+  storeReservePieceBytes: 1 * MiB,
 
   // disks
   diskMaxBytes: 64 * 1024 * GiB,
