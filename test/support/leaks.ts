@@ -39,6 +39,7 @@ const lasting: ReadonlySet<string> = new Set([
   'consoles',
   'daemon.json',
   'daemon.lock',
+  'reserve',
   'daemon.log',
   'daemon.pid',
   'images',
