@@ -11,7 +11,9 @@ import type { OpenBase } from '../memory/base.ts'
 import { guestMemoryBytes } from '../qemu/guest-memory.ts'
 import type { MachineDescription } from '../qemu/machine-description.ts'
 import { assert } from '../shared/assert.ts'
+import { RametError } from '../shared/errors.ts'
 import { inventName, newId } from '../shared/ids.ts'
+import { formatBytes, limits } from '../shared/limits.ts'
 import type { EngineContext, HostFacts } from './context.ts'
 import type { Paths } from './paths.ts'
 import type { DiskRecord, ImageRecord, VmRecord } from './records.ts'
@@ -41,13 +43,28 @@ function describeMachine(host: HostFacts, request: MachineRequest, manifest: Ima
   }
 }
 
-/** The record of a vm that shall boot an image: everything decided, nothing made yet. */
+/** Disks are made at the first start, which is late to learn that one cannot be. */
+function checkDisks(disks: VmCreate['disks']): void {
+  const largest = Math.max(0, ...(disks ?? []).map(({ sizeBytes }) => sizeBytes))
+  if (largest <= limits.diskMaxBytes) return
+  throw new RametError('INVALID_ARGUMENT', {
+    message: `a disk of ${formatBytes(largest)} cannot be made; the largest has ${formatBytes(limits.diskMaxBytes)}`,
+    details: { sizeBytes: largest, maxBytes: limits.diskMaxBytes },
+  })
+}
+
+/**
+ * The record of a vm that shall boot an image: everything decided, nothing made yet.
+ *
+ * @throws RametError `INVALID_ARGUMENT`, `PRIVILEGE`
+ */
 export function planVm(
   context: EngineContext,
   request: VmCreate,
   image: ImageRecord,
   manifest: ImageManifest,
 ): VmRecord {
+  checkDisks(request.disks)
   const id = newId('vm', context.random)
   const name = request.name ?? inventName(context.random)
   const rootDisk: DiskRecord[] =

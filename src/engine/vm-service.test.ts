@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { VmState } from '../api/vm.ts'
 import { type ErrorCode, isRametError } from '../shared/errors.ts'
+import { limits } from '../shared/limits.ts'
 import { TestEngine } from './testing/test-engine.ts'
 
 test('a vm boots, stops, and leaves nothing when it is removed', async () => {
@@ -138,4 +139,15 @@ test('starting again and again leaves nothing in the journal', async () => {
   await assert.rejects((await engine.vms.start(vm.id)).done)
   assert.equal(engine.context.vms.find(vm.id).state, 'failed')
   assert.deepEqual(engine.openOwners(), [])
+})
+
+test('a disk larger than one can be is refused before anything is made, naming the largest', async () => {
+  await using engine = await TestEngine.open()
+  await assert.rejects(engine.createVm({ disks: [{ sizeBytes: limits.diskMaxBytes + 512 }] }), (error) => {
+    assert(isRametError(error, 'INVALID_ARGUMENT'))
+    assert.match(error.message, /64 TiB/)
+    return true
+  })
+  assert.deepEqual(engine.context.vms.list(), [])
+  await engine.createVm({ start: false, disks: [{ sizeBytes: limits.diskMaxBytes }] })
 })

@@ -1,9 +1,11 @@
 import type { Page } from '../api/primitives.ts'
 import type { Vm } from '../api/vm.ts'
 import type { VmClone, VmCreate, VmStop, VmUpdate } from '../api/vm-create.ts'
+import { requireSpace } from '../disk/space.ts'
 import { setLinks } from '../fork/capture.ts'
 import { checkMemoryFor } from '../memory/base.ts'
 import { asRametError, RametError } from '../shared/errors.ts'
+import { limits } from '../shared/limits.ts'
 import { cloneRecord, makeClone } from './clone.ts'
 import { tailOf } from './console.ts'
 import type { Action, CallContext, ConsoleOptions, VmQuery } from './contract.ts'
@@ -51,6 +53,7 @@ export class VmService {
     if (request.name !== undefined) context.vms.checkFree(request.name)
     const image = images.find(request.image)
     const manifest = await images.manifest(image.id)
+    await requireSpace(context.paths.dataDir, limits.diskActionBytes, `creating ${request.name ?? 'a vm'}`)
     const vm = planVm(context, request, image, manifest)
     try {
       checkLimits(request.limits, vm.machine.memoryBytes)
