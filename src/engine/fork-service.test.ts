@@ -138,3 +138,22 @@ test('a start that is never loaded gives its descriptors back', async () => {
   assert.equal(child.launched.qemu.incoming?.destroyed, true)
   assert.equal(child.launched.qemu.qmp.isOpen, false)
 })
+
+test('a name that is taken fails its own child only; with atomic, or alone, the call', async () => {
+  await using engine = await TestEngine.open()
+  const template = await engine.createTemplate()
+  await engine.createVm({ name: 'taken', start: false })
+  const names = ['aa', 'taken', 'bb']
+  const { results } = await (await engine.forks.fork(template, requested({ names, count: 3 }))).done
+  assert.deepEqual(
+    results.map((result) => (result.ok ? result.vm.name : [result.name, result.error.code])),
+    ['aa', ['taken', 'NAME_TAKEN'], 'bb'],
+  )
+  const refused = (error: unknown) => isRametError(error, 'NAME_TAKEN')
+  await assert.rejects(
+    engine.forks.fork(template, requested({ names: ['cc', 'taken'], count: 2, atomic: true })),
+    refused,
+  )
+  await assert.rejects(engine.forks.fork(template, requested({ names: ['taken'] })), refused)
+  assert.equal(engine.context.vms.nameTaken('cc'), false)
+})

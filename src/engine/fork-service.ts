@@ -105,6 +105,8 @@ export class ForkService {
   ): Promise<ForkedChild> {
     try {
       handle.signal.throwIfAborted()
+      // Again when it is recorded; but here it costs no process.
+      this.#parts.context.vms.checkFree(child.name)
       const forked = await forkChild(this.#parts, { source, request, ...child }, handle)
       if (request.wait === 'ready') await forked.ready
       this.#measure(forked)
@@ -136,11 +138,15 @@ export class ForkService {
     })
   }
 
-  /** @throws RametError `NAME_TAKEN`, `INVALID_NAME` */
+  /**
+   * A name that is taken fails its own child, unless all are wanted or none.
+   *
+   * @throws RametError `NAME_TAKEN`, `INVALID_NAME`
+   */
   #names(parent: TemplateRecord | VmRecord, request: ForkRequest): string[] {
     const { vms, random } = this.#parts.context
     if (request.names !== undefined) {
-      for (const name of request.names) vms.checkFree(name)
+      if (request.atomic || request.count === 1) for (const name of request.names) vms.checkFree(name)
       return request.names
     }
     if (request.namePrefix === undefined && request.count === 1) return [inventName(random)]
