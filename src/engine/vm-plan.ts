@@ -21,6 +21,9 @@ import { imageRef } from './vm-view.ts'
 
 const MiB = 1024 * 1024
 
+/** A disk is made of whole sectors. */
+const sectorBytes = 512
+
 /** Guest memory of a vm that does not say. */
 export const defaultMemoryBytes = 256 * MiB
 
@@ -45,7 +48,14 @@ function describeMachine(host: HostFacts, request: MachineRequest, manifest: Ima
 
 /** Disks are made at the first start, which is late to learn that one cannot be. */
 function checkDisks(disks: VmCreate['disks']): void {
-  const largest = Math.max(0, ...(disks ?? []).map(({ sizeBytes }) => sizeBytes))
+  const sizes = (disks ?? []).map(({ sizeBytes }) => sizeBytes)
+  const largest = Math.max(0, ...sizes)
+  const odd = sizes.find((sizeBytes) => sizeBytes % sectorBytes !== 0)
+  if (odd !== undefined) {
+    throw new RametError('INVALID_ARGUMENT', {
+      message: `a disk of ${odd} bytes cannot be made: it is not a multiple of ${sectorBytes}`,
+    })
+  }
   if (largest <= limits.diskMaxBytes) return
   throw new RametError('INVALID_ARGUMENT', {
     message: `a disk of ${formatBytes(largest)} cannot be made; the largest has ${formatBytes(limits.diskMaxBytes)}`,

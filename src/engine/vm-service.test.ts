@@ -141,13 +141,14 @@ test('starting again and again leaves nothing in the journal', async () => {
   assert.deepEqual(engine.openOwners(), [])
 })
 
-test('a disk larger than one can be is refused before anything is made, naming the largest', async () => {
+test('a disk larger than one can be, or of half a sector, is refused before anything is made, naming the largest', async () => {
   await using engine = await TestEngine.open()
   await assert.rejects(engine.createVm({ disks: [{ sizeBytes: limits.diskMaxBytes + 512 }] }), (error) => {
     assert(isRametError(error, 'INVALID_ARGUMENT'))
     assert.match(error.message, /64 TiB/)
     return true
   })
+  await assert.rejects(engine.createVm({ disks: [{ sizeBytes: 2 ** 20 + 1 }] }), code('INVALID_ARGUMENT'))
   assert.deepEqual(engine.context.vms.list(), [])
   await engine.createVm({ start: false, disks: [{ sizeBytes: limits.diskMaxBytes }] })
 })
