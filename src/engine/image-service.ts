@@ -109,6 +109,13 @@ export class ImageService {
     const { context } = this.#parts
     const before = this.#named(name)
     if (before?.id === manifest.id) return this.view(before)
+    const known = context.images.get(manifest.id)
+    if (known?.tag === defaultTag) {
+      throw new RametError('IN_USE', {
+        message: `this very image is there already, as ${imageRef(known)}`,
+        remediation: `Use it by that name, or remove it first: \`ramet image rm ${imageRef(known)}\`.`,
+      })
+    }
     if (before !== undefined) {
       if (!replace) throw new RametError('NAME_TAKEN', { message: `there is an image “${name}” already` })
       // The older one stays for the vms that stand on it, under a name that says which it was.
@@ -125,7 +132,7 @@ export class ImageService {
       labels: {},
       createdAtMs: context.clock.nowMs(),
     }
-    const known = context.images.get(manifest.id)
+    // Known under the name of an older one, it comes back to be the newest.
     const image =
       known === undefined ? await context.images.create(record) : await context.images.update(known.id, record)
     context.events.emit({ type: 'image.created', resource: { kind: 'image', id: image.id, name: imageRef(image) } })
