@@ -7,6 +7,7 @@ import { assert } from '../shared/assert.ts'
 import { asRametError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
 import { Revert } from '../shared/revert.ts'
+import { ancestorsBelow } from './ancestors.ts'
 import type { Guest } from './guest.ts'
 import { vmmOverheadBytes } from './limits-of-vm.ts'
 import type { EngineParts } from './parts.ts'
@@ -53,6 +54,7 @@ export function draftChild(parts: EngineParts, parent: ForkParent): VmRecord {
     imageId: record.imageId,
     imageName: record.imageName,
     parentId: record.id,
+    ancestors: ancestorsBelow(kind, record),
     ...(parent.templateId === undefined ? {} : { templateId: parent.templateId }),
     generation: record.generation + 1,
     depth: record.depth + 1,

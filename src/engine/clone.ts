@@ -9,6 +9,7 @@ import { mergeStopped } from '../fork/disk-point.ts'
 import { macOf } from '../fork/seat.ts'
 import { canReflink } from '../host/probe-storage.ts'
 import { inventName, newId } from '../shared/ids.ts'
+import { ancestorsBelow } from './ancestors.ts'
 import type { EngineContext } from './context.ts'
 import type { OperationHandle } from './operations.ts'
 import type { VmRecord } from './records.ts'
@@ -25,6 +26,7 @@ export function cloneRecord(context: EngineContext, source: VmRecord, request: V
     name,
     state: 'created',
     source: { kind: 'vm', id: source.id, name: source.name },
+    ancestors: ancestorsBelow('vm', source),
     imageId: source.imageId,
     imageName: source.imageName,
     generation: 1,

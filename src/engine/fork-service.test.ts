@@ -24,6 +24,14 @@ test('children run with names and hostnames of their own, their links up', async
   }
 })
 
+test('a child writes down what it came from', async () => {
+  await using engine = await TestEngine.open()
+  const template = await engine.createTemplate('warm')
+  await (await engine.forks.fork(template, requested({ names: ['one'] }))).done
+  const parent = { kind: 'template', id: template.id, name: 'warm' }
+  assert.deepEqual(engine.context.vms.find('one').ancestors, [parent])
+})
+
 test('what the device state has frozen is refused, with what the template has', async () => {
   await using engine = await TestEngine.open()
   const template = await engine.createTemplate('warm')

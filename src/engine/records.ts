@@ -27,6 +27,14 @@ export interface DiskBase {
   file: string
 }
 
+/** A vm or template that something came from, which may be gone by now. */
+export interface Ancestor {
+  kind: 'template' | 'vm'
+  id: string
+  /** at that time */
+  name: string
+}
+
 export interface NicRecord {
   network: Network
   mac: string
@@ -44,6 +52,8 @@ export interface VmRecord {
   imageName: string
   /** template or vm it was forked from */
   parentId?: string
+  /** what it came from, oldest first, its parent or the source of a clone last; a vm that was booted has none */
+  ancestors?: Ancestor[]
   /** template whose base it maps */
   templateId?: string
   generation: number
@@ -91,6 +101,8 @@ export interface TemplateRecord {
   imageId: string
   imageName: string
   parentId?: string
+  /** what it came from, oldest first, its parent last */
+  ancestors?: Ancestor[]
   generation: number
   depth: number
   init: 'agent' | 'system'

@@ -7,6 +7,7 @@ import { asRametError, RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
 import { newId } from '../shared/ids.ts'
 import { Revert } from '../shared/revert.ts'
+import { ancestorsOfTemplate } from './ancestors.ts'
 import type { Action, CallContext } from './contract.ts'
 import { forkChild } from './fork-child.ts'
 import type { ForkParts } from './fork-parts.ts'
@@ -286,7 +287,7 @@ function plannedTemplate(parts: ForkParts, planned: PlannedTemplate): TemplateRe
     source: planned.source,
     imageId: vm.imageId,
     imageName: vm.imageName,
-    ...(vm.templateId === undefined ? {} : { parentId: vm.templateId }),
+    ...(vm.templateId === undefined ? {} : { parentId: vm.templateId, ancestors: ancestorsOfTemplate(vm) }),
     generation: vm.generation,
     depth: vm.depth,
     init: vm.init,

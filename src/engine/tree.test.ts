@@ -41,6 +41,24 @@ test('a parent that is gone is shown as removed, and holds its children together
   )
 })
 
+test('what is gone in the middle hangs under its own ancestors, by name', () => {
+  const ancestor = (id: string, kind: 'template' | 'vm' = 'template') => ({ kind, id, name: `name of ${id}` })
+  const ancestors = [ancestor('t1'), ancestor('t2'), ancestor('v3', 'vm')]
+  const deep = { ...child('c', 'v3'), ancestors } as VmRecord
+  const other = { ...template('t9', 't2'), ancestors: ancestors.slice(0, 2) } as TemplateRecord
+  const above = (templates: TemplateRecord[]) =>
+    lineage({ images: [image], templates, vms: [deep] }).nodes.map(({ id, name, parentId }) => [id, name, parentId])
+  assert.deepEqual(above([template('t1'), other]), [
+    ['img-1', 'debian:latest', undefined],
+    ['t1', 't1', 'img-1'],
+    ['t2', 'name of t2', 't1'],
+    ['v3', 'name of v3', 't2'],
+    ['c', 'c', 'v3'],
+    ['t9', 't9', 't2'],
+  ])
+  assert.deepEqual(above([])[1], ['t1', 'name of t1', 'img-1'])
+})
+
 test('the part around one node has its ancestors and its descendants, not its siblings', () => {
   const tree = lineage({
     images: [image],

@@ -9,8 +9,8 @@ export interface TreeSources {
 }
 
 /**
- * What came from what, parents first. A vm hangs on what it was forked from, or on its image; a parent that
- * is gone is shown as `removed`, so that its descendants stay together.
+ * What came from what, parents first. A vm hangs on what it was forked from, or on its image; what is gone is
+ * shown as `removed` in its place, as far as its descendants tell, so that they stay together.
  */
 export function lineage(sources: TreeSources): Tree {
   const nodes = new Map<string, TreeNode>()
@@ -19,18 +19,55 @@ export function lineage(sources: TreeSources): Tree {
   }
   for (const template of sources.templates) nodes.set(template.id, templateNode(template))
   for (const vm of sources.vms) nodes.set(vm.id, vmNode(vm))
-  for (const node of [...nodes.values()]) {
-    if (node.parentId === undefined || nodes.has(node.parentId)) continue
-    const source = sources.vms.find((vm) => vm.id === node.id)?.source
-    nodes.set(node.parentId, {
-      kind: source?.kind ?? 'template',
-      id: node.parentId,
-      name: source?.name ?? node.parentId,
-      state: 'removed',
-      generation: Math.max(0, node.generation - 1),
-    })
+  const records = [...sources.templates, ...sources.vms]
+  const remembered = remember(records)
+  for (const record of records) {
+    for (let node = nodes.get(record.id); node?.parentId !== undefined; ) {
+      if (nodes.has(node.parentId)) break
+      const image = nodes.has(record.imageId) ? record.imageId : undefined
+      node = removedNode(node.parentId, node.generation, remembered.get(node.parentId), image)
+      nodes.set(node.id, node)
+    }
   }
   return { nodes: parentsFirst([...nodes.values()]) }
+}
+
+interface Remembered {
+  kind: TreeNode['kind']
+  name: string
+  parentId?: string | undefined
+}
+
+/** All that the records say of what they came from. */
+function remember(records: readonly (TemplateRecord | VmRecord)[]): Map<string, Remembered> {
+  const remembered = new Map<string, Remembered>()
+  for (const { source } of records) if (source !== undefined) remembered.set(source.id, source)
+  for (const { ancestors = [] } of records) {
+    for (const [index, { id, kind, name }] of ancestors.entries()) {
+      const parentId = ancestors[index - 1]?.id ?? remembered.get(id)?.parentId
+      remembered.set(id, { kind, name, parentId })
+    }
+  }
+  return remembered
+}
+
+/** @param image where it hangs when nobody knows better */
+function removedNode(
+  id: string,
+  childGeneration: number,
+  known: Remembered | undefined,
+  image: string | undefined,
+): TreeNode {
+  const kind = known?.kind ?? 'template'
+  const parentId = known?.parentId ?? (kind === 'image' ? undefined : image)
+  return {
+    kind,
+    id,
+    name: known?.name ?? id,
+    ...(parentId === undefined ? {} : { parentId }),
+    state: 'removed',
+    generation: Math.max(0, childGeneration - 1),
+  }
 }
 
 function templateNode(template: TemplateRecord): TreeNode {

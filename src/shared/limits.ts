@@ -122,6 +122,8 @@ export const limits = {
 
   // operations, events
   treeReadCount: 8,
+  /** that a record keeps of its lineage */
+  ancestorCount: 64,
   statsTimeoutMs: 2_000,
   progressIntervalMs: 100,
   operationHistoryCount: 1_000,
