@@ -24,9 +24,10 @@ export async function copyIn(context: Context, vm: Vm, here: string, there: stri
     return
   }
   await vm.files.makeDir(target, { signal })
+  const unpack = await vm.commands.start(['tar', '-x', '-f', '-', '-C', target], { stdin: true, signal })
+  // Only now: what a child has written when it ends is dropped unless somebody reads it already.
   const pack = spawn('tar', ['-c', '--owner=0', '--group=0', '-C', here, '.'], { stdio: ['ignore', 'pipe', 'pipe'] })
   const packed = ended(pack)
-  const unpack = await vm.commands.start(['tar', '-x', '-f', '-', '-C', target], { stdin: true, signal })
   try {
     for await (const chunk of pack.stdout) await unpack.sendStdin(new Uint8Array(chunk))
   } catch (error) {
