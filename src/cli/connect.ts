@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { Ramet } from '../client/index.ts'
 import { defaultDataDirectory } from '../client/settings.ts'
 import type { GlobalValues } from './context.ts'
@@ -16,7 +17,7 @@ export async function connectDaemon(
   const { io, quiet, signal } = context
   const url = globals.url ?? (globals.dataDir === undefined ? io.env.RAMET_API_URL || undefined : undefined)
   if (url !== undefined) return new Ramet({ url, token: io.env.RAMET_API_KEY })
-  const dataDirectory = globals.dataDir ?? defaultDataDirectory(io.env)
+  const dataDirectory = resolve(globals.dataDir ?? defaultDataDirectory(io.env))
   return new Ramet({
     dataDirectory,
     onUnreachable: () =>

@@ -1,5 +1,5 @@
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import process from 'node:process'
 import { RametError } from '../shared/errors.ts'
 
@@ -28,11 +28,11 @@ type Variables = Record<string, string | undefined>
 
 export const socketFileName = 'ramet.sock'
 
-/** The data directory that a daemon of this user has unless told otherwise. */
+/** The data directory that a daemon of this user has unless told otherwise, absolute: a daemon runs in `/`. */
 export function defaultDataDirectory(env: Variables = process.env): string {
-  if (env.RAMET_DATA_DIR) return env.RAMET_DATA_DIR
+  if (env.RAMET_DATA_DIR) return resolve(env.RAMET_DATA_DIR)
   if (process.getuid?.() === 0) return '/var/lib/ramet'
-  return join(env.XDG_DATA_HOME || join(env.HOME || homedir(), '.local/share'), 'ramet')
+  return resolve(env.XDG_DATA_HOME || join(env.HOME || homedir(), '.local/share'), 'ramet')
 }
 
 /**
@@ -47,7 +47,7 @@ export function resolveTarget(options: ConnectionOptions = {}, env: Variables = 
   const fromEnvironment = options.dataDirectory === undefined ? env.RAMET_API_URL || undefined : undefined
   const address = options.url ?? fromEnvironment
   if (address === undefined) {
-    const directory = options.dataDirectory ?? defaultDataDirectory(env)
+    const directory = resolve(options.dataDirectory ?? defaultDataDirectory(env))
     return overSocket(join(directory, socketFileName), token)
   }
   if (address.startsWith('unix:')) return overSocket(address.slice('unix:'.length).replace(/^\/\/(?=\/)/, ''), token)

@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import process from 'node:process'
 import { defaultDataDirectory } from '../../client/settings.ts'
 import { RametError } from '../../shared/errors.ts'
@@ -38,7 +38,7 @@ export default defineCommand({
   options,
   ownTimeout: true,
   run: async ({ options }, context) => {
-    const dataDirectory = context.globals.dataDir ?? defaultDataDirectory(context.io.env)
+    const dataDirectory = resolve(context.globals.dataDir ?? defaultDataDirectory(context.io.env))
     if (options.print && !options.install) throw new UsageError('--print goes with --install', 'Give both.')
     if (options.stop && options.install) throw new UsageError('--stop or --install?', 'Give one of them.')
     if (options.stop) return await stop(context, dataDirectory)
