@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { connect } from 'node:net'
 import { WebSocket } from 'ws'
 import { errorOfResponse, localError } from './errors.ts'
 import type { Transport } from './transport.ts'
@@ -42,9 +43,11 @@ function attempt(
   const address =
     socketPath === undefined
       ? `${url.origin.replace(/^http/, 'ws')}${url.pathname.replace(/\/$/, '')}${request.path}`
-      : `ws+unix:${socketPath}:${request.path}`
+      : `ws://localhost${request.path}`
   const socket = new WebSocket(address, request.subprotocol, {
-    headers: socketPath === undefined ? transport.headers() : { ...transport.headers(), host: 'localhost' },
+    headers: transport.headers(),
+    // Not in the address, which would be percent-encoded: a path may have any character.
+    ...(socketPath === undefined ? {} : { createConnection: () => connect(socketPath) }),
     maxPayload: mostMessageBytes,
     perMessageDeflate: false,
     handshakeTimeout: openTimeoutMs,
