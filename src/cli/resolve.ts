@@ -16,7 +16,7 @@ interface Kind<T extends Named> {
   list(): Promise<T[]>
 }
 
-/** A vm by id, name, or a beginning of either that only one has. @throws RametApiError, RametError */
+/** A vm by its whole name, its id, or a beginning of the id that only one has. @throws RametApiError, RametError */
 export function resolveVm(ramet: Ramet, text: string, signal: AbortSignal): Promise<Vm> {
   return resolve(text, {
     noun: 'vm',
@@ -97,14 +97,15 @@ function pick<T extends Named>(
   missing: () => unknown,
   nameOf: (thing: T) => string = (thing) => thing.name ?? thing.id,
 ): T {
-  const found = text === '' ? [] : things.filter((thing) => nameOf(thing).startsWith(text) || thing.id.startsWith(text))
+  // Never by the beginning of a name: web-1 would be web-10 as soon as web-1 itself is gone.
+  const found = text === '' ? [] : things.filter((thing) => nameOf(thing) === text || thing.id.startsWith(text))
   const [only, second] = found
   if (only !== undefined && second === undefined) return only
   if (only !== undefined) {
     const names = found.map(nameOf)
     throw new RametError('INVALID_ARGUMENT', {
       message: `“${text}” could be ${names.slice(0, 5).join(', ')}${names.length > 5 ? ' and others' : ''}`,
-      remediation: 'Write more of the name, or the id.',
+      remediation: 'Write more of the id, or the name.',
       details: { candidates: names },
     })
   }
