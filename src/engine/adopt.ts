@@ -45,14 +45,28 @@ export async function adoptVm(parts: EngineParts, vm: VmRecord): Promise<void> {
 }
 
 /**
- * A start was not answered: a child whose fork was under way goes, as if it had failed; a boot ends as
- * `stopped`, also that of a child that was forked long ago, stopped, and started again.
+ * A start was not answered: a child whose fork was under way goes, as if it had failed, and so does a vm whose
+ * making was; another boot ends as `stopped`, also that of a child that was forked long ago and started again.
  */
 async function undoStart(parts: EngineParts, vm: VmRecord): Promise<void> {
   const isFork = vm.source.kind === 'template' && vm.baseId !== undefined
-  if (isFork) return discardVm(parts, vm.id)
+  if (isFork || wasBeingMade(parts, vm)) return discardVm(parts, vm.id)
   await endAllOf(parts.context, vm.id)
   await settle(parts, vm, 'stopped', { stateReason: 'the daemon was restarted while it started' })
+}
+
+/** Whoever asked for it was told that nothing came of it, as when they cancel. */
+function wasBeingMade(parts: EngineParts, vm: VmRecord): boolean {
+  if (vm.startedAtMs !== undefined) return false
+  return parts.context.operations
+    .list()
+    .some(
+      ({ kind, target, state, error }) =>
+        (kind === 'vm.create' || kind === 'vm.clone') &&
+        target.id === vm.id &&
+        state === 'failed' &&
+        error?.code === 'CANCELLED',
+    )
 }
 
 async function settleGone(parts: EngineParts, vm: VmRecord): Promise<void> {

@@ -53,3 +53,18 @@ test('a second keeper of a base, which its template never came to know, is ended
   await waitForExit(second.keeper)
   assert.ok(engine.parts.bases.isResident(engine.context.templates.find(template.id)))
 })
+
+test('a vm whose create was cut short by the daemon’s end goes; one that was started by itself stays', async () => {
+  await using first = await TestEngine.open()
+  const { store, vms } = first.context
+  const cut = await first.createVm({ name: 'cut', start: false })
+  const waits = await first.createVm({ name: 'waits', start: false })
+  for (const { id } of [cut, waits]) await vms.update(id, { state: 'starting' })
+  const target = { kind: 'vm', id: cut.id, name: cut.name }
+  const createdAt = new Date(0).toISOString()
+  await store.create('operations', 'op-cut', { id: 'op-cut', kind: 'vm.create', target, state: 'running', createdAt })
+  await using second = (await first.restart()).engine
+  assert.equal(second.context.operations.get('op-cut').state, 'failed')
+  assert.equal(second.context.vms.nameTaken('cut'), false)
+  assert.equal(second.context.vms.find('waits').state, 'stopped')
+})
