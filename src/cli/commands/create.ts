@@ -1,7 +1,8 @@
-import { defineCommand, required, value } from '../command.ts'
+import { defineCommand, parsed, required, value } from '../command.ts'
 import { machineOptions, machineRequest } from '../options/machine.ts'
 import { runOptions, runRequest } from '../options/run.ts'
 import { showOne } from '../output.ts'
+import { parseRestart } from '../parse/restart.ts'
 
 export default defineCommand({
   description:
@@ -11,7 +12,12 @@ export default defineCommand({
     { line: 'ramet start web', does: 'Boots it.' },
   ],
   arguments: { image: required('image to boot from', 'image') },
-  options: { name: value('-n, --name <name>', 'name; invented when left out'), ...machineOptions, ...runOptions },
+  options: {
+    name: value('-n, --name <name>', 'name; invented when left out'),
+    ...machineOptions,
+    ...runOptions,
+    restart: parsed('--restart <policy>', 'start it again by itself: no, always or on-failure[:N]', parseRestart),
+  },
   run: async ({ args, options }, context) => {
     const ramet = await context.ramet()
     const vm = await ramet.vms.create({
@@ -19,6 +25,7 @@ export default defineCommand({
       ...(options.name === undefined ? {} : { name: options.name }),
       ...machineRequest(options),
       ...runRequest(options),
+      ...(options.restart === undefined ? {} : { restart: options.restart }),
       start: false,
       ...context.action(`creating ${options.name ?? `a vm from ${args.image}`}`),
     })

@@ -1,10 +1,11 @@
 import { attach } from '../attach.ts'
-import { defineCommand, flag, required, rest, value } from '../command.ts'
+import { defineCommand, flag, parsed, required, rest, value } from '../command.ts'
 import { note } from '../io.ts'
 import { attachOptions } from '../options/attach.ts'
 import { machineOptions, machineRequest } from '../options/machine.ts'
 import { runOptions, runRequest } from '../options/run.ts'
 import { showOne } from '../output.ts'
+import { parseRestart } from '../parse/restart.ts'
 
 export default defineCommand({
   description:
@@ -24,6 +25,7 @@ export default defineCommand({
     ...attachOptions,
     ...machineOptions,
     ...runOptions,
+    restart: parsed('--restart <policy>', 'start it again by itself: no, always or on-failure[:N]', parseRestart),
   },
   passThrough: true,
   run: async ({ args, options }, context) => {
@@ -33,6 +35,7 @@ export default defineCommand({
       ...(options.name === undefined ? {} : { name: options.name }),
       ...machineRequest(options),
       ...runRequest(options),
+      ...(options.restart === undefined ? {} : { restart: options.restart }),
       ...context.action(`booting ${options.name ?? args.image}`),
     })
     context.progress.clear()

@@ -5,6 +5,7 @@ import { parseDurationMs } from './duration.ts'
 import { oneOf, positiveNumber, wholeNumber } from './number.ts'
 import { parsePair, parseVariable } from './pair.ts'
 import { parsePort } from './port.ts'
+import { parseRestart } from './restart.ts'
 import { parseSizeBytes } from './size.ts'
 import { parseCopyPath } from './vm-path.ts'
 
@@ -51,6 +52,13 @@ test('ports', () => {
   assert.deepEqual(parsePort('80:0.0.0.0:8080'), { guestPort: 80, hostPort: 8080, hostAddress: '0.0.0.0' })
   assert.deepEqual(parsePort('80:[::1]:8080'), { guestPort: 80, hostPort: 8080, hostAddress: '::1' })
   refuses(parsePort, '', '0', '65536', '80:', ':80', '80:99999', 'http', '80:a:80')
+})
+
+test('restart policies', () => {
+  assert.deepEqual(parseRestart('always'), { mode: 'always' })
+  assert.deepEqual(parseRestart('on-failure'), { mode: 'on-failure' })
+  assert.deepEqual(parseRestart('on-failure:3'), { mode: 'on-failure', maxRetries: 3 })
+  refuses(parseRestart, '', 'never', 'always:3', 'on-failure:', 'on-failure:1001')
 })
 
 test('paths to copy', () => {
