@@ -220,7 +220,14 @@ test('files are copied in and out', async () => {
     assert.equal(await readFile(join(folder, 'notes'), 'utf8'), 'hello')
     assert.equal((await runCli(harness, ['cp', here, here])).code, 2)
     assert.equal((await runCli(harness, ['cp', 'web:/none', folder])).code, 3)
-    assert.equal((await runCli(harness, ['cp', join(folder, 'none'), 'web:/x'])).code, 3)
+    for (const words of [
+      ['cp', join(folder, 'none'), 'web:/x'],
+      ['fork', 'web', '--file', `/etc/x=${join(folder, 'none')}`],
+    ]) {
+      const missing = await runCli(harness, words)
+      assert.equal(missing.code, 2)
+      assert.match(missing.stderr, /ramet-cp-\w+\/none/)
+    }
   } finally {
     await rm(folder, { recursive: true, force: true })
   }

@@ -17,7 +17,7 @@ export async function copyIn(context: Context, vm: Vm, here: string, there: stri
   }
   const source = await statHere(here)
   if (source === undefined)
-    throw new RametError('NOT_FOUND', { message: `there is no ${here}`, remediation: 'Check the path.' })
+    throw new RametError('INVALID_ARGUMENT', { message: `there is no ${here}`, remediation: 'Check the path.' })
   const target = (await isDirectoryThere(vm, there, signal)) ? posix.join(there, basename(join(here))) : there
   if (!source.isDirectory()) {
     await vm.files.write(target, createReadStream(here), { mode: source.mode & 0o777, signal })

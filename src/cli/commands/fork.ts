@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { ForkError, type Template, type Vm } from '../../client/index.ts'
+import { RametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import { defineCommand, flag, hidden, list, parsed, required, type Values, value } from '../command.ts'
 import type { Context } from '../context.ts'
@@ -74,7 +75,7 @@ async function forkRequest(options: Values<typeof forkOptions>) {
   if (options.name !== undefined && count !== 1)
     throw new UsageError('--name is for one child', 'Use --name-prefix for several.')
   const files = await Promise.all(
-    options.file.map(async ([path, here]) => ({ path, contentBase64: (await readFile(here)).toString('base64') })),
+    options.file.map(async ([path, here]) => ({ path, contentBase64: await readBase64(here) })),
   )
   return {
     count,
@@ -86,6 +87,18 @@ async function forkRequest(options: Values<typeof forkOptions>) {
     ...(options.wait === undefined ? {} : { wait: options.wait }),
     ...(options.link === undefined ? {} : { link: options.link }),
     files,
+  }
+}
+
+async function readBase64(file: string): Promise<string> {
+  try {
+    return (await readFile(file)).toString('base64')
+  } catch (cause) {
+    throw new RametError('INVALID_ARGUMENT', {
+      message: `${file} cannot be read`,
+      cause,
+      remediation: 'Check the path.',
+    })
   }
 }
 
