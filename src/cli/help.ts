@@ -33,6 +33,7 @@ export function topHelp(): string {
     `  ${'--url'.padEnd(16)}another daemon, http://host:port or unix:/path`,
     `  ${'--data-dir'.padEnd(16)}data directory of the daemon`,
     '',
+    'RAMET_API_URL names another daemon as --url does, RAMET_API_KEY the token that it wants over HTTP.',
     'Vms are named by name, by id, or by a beginning of the id that only one has.',
     'Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 no capacity, 124 timeout;',
     'run and exec pass on the code of the command.',

@@ -26,7 +26,7 @@ export const errorTable = {
   UNAUTHORIZED: {
     httpStatus: 401,
     exitCode: 1,
-    remediation: 'Send the token from <data directory>/token, or call over the unix socket.',
+    remediation: 'Send the token from <data directory>/token (RAMET_API_KEY), or call over the unix socket.',
   },
   FORBIDDEN: { httpStatus: 403, exitCode: 1, remediation: 'Call from an allowed origin, or over the unix socket.' },
   NOT_FOUND: { httpStatus: 404, exitCode: 3, remediation: 'List what exists with `ramet ls`.' },
