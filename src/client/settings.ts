@@ -38,7 +38,7 @@ export function defaultDataDirectory(env: Variables = process.env): string {
 /**
  * Options before environment before defaults.
  *
- * @throws RametError `INVALID_ARGUMENT` for an address that is none
+ * @throws RametError `INVALID_ARGUMENT` for an address that is none, and for a socket path of more than 107 bytes
  */
 export function resolveTarget(options: ConnectionOptions = {}, env: Variables = process.env): Target {
   const token = options.token ?? (env.RAMET_API_KEY || undefined)
@@ -57,7 +57,16 @@ export function resolveTarget(options: ConnectionOptions = {}, env: Variables = 
   return { url, token }
 }
 
+/** What the kernel has room for in the address of a unix socket, without the zero at its end. */
+const socketPathMaxBytes = 107
+
 function overSocket(socketPath: string, token: string | undefined): Target {
+  const pathBytes = Buffer.byteLength(socketPath)
+  if (pathBytes > socketPathMaxBytes)
+    throw new RametError('INVALID_ARGUMENT', {
+      message: `the socket path ${socketPath} has ${pathBytes} bytes, of at most ${socketPathMaxBytes}`,
+      remediation: 'Choose a data directory with a shorter path, by --data-dir or RAMET_DATA_DIR.',
+    })
   return { socketPath, url: new URL('http://localhost'), token }
 }
 
