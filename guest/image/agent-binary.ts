@@ -1,6 +1,8 @@
 /** The guest agent, built from its sources for an image. */
-import { readFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import process from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { RametError } from '../../src/shared/errors.ts'
 import type { RunCommand } from './command.ts'
@@ -27,9 +29,15 @@ function isSource(path: string): boolean {
 
 /** @throws RametError `IMAGE_BUILD_FAILED` also when the result would need libraries that a guest need not have */
 export async function buildAgent(agentDir: string, workDir: string, run: RunCommand): Promise<Buffer> {
-  const path = join(workDir, 'ramet-agent')
-  await run('make', ['-C', agentDir, `OUT=${path}`])
-  const binary = await readFile(path)
+  const name = 'ramet-agent'
+  // Make splits paths at blanks. Through this descriptor any directory has a name without.
+  const directory = await open(workDir, constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    await run('make', ['-C', agentDir, `OUT=/proc/${process.pid}/fd/${directory.fd}/${name}`])
+  } finally {
+    await directory.close()
+  }
+  const binary = await readFile(join(workDir, name))
   if (!isStaticElf(binary)) {
     throw new RametError('IMAGE_BUILD_FAILED', { message: 'the guest agent is not a static ELF program' })
   }
