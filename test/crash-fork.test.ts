@@ -90,15 +90,22 @@ describe('a daemon killed in the middle of a fork', () => {
 })
 
 describe('a daemon killed while a vm boots', () => {
-  it('leaves it stopped, and it starts again', async () => {
+  it('removes it if it was being created, and leaves it stopped if it was there before', async () => {
     const host = await Host.start({ fault: 'boot.recorded=kill' })
     try {
-      const creation = host.boot({ name: 'booting' }).catch((error: unknown) => error)
+      const creation = host.boot({ name: 'created' }).catch((error: unknown) => error)
+      await host.daemon.ended
+      await host.restart('boot.recorded=kill@2')
+      assert.ok((await creation) instanceof Error, 'the caller is told so')
+      assert.deepEqual(await host.ramet.vms.list(), [])
+      await assertInOrder(host, 'boot.recorded while creating')
+      const vm = await host.boot({ name: 'booting' })
+      await vm.stop()
+      const start = vm.start().catch((error: unknown) => error)
       await host.daemon.ended
       await host.restart()
-      await creation
-      const vm = await host.ramet.vms.get('booting')
-      assert.equal(vm.state, 'stopped')
+      await start
+      assert.equal((await vm.refresh()).state, 'stopped')
       await assertInOrder(host, 'boot.recorded')
       await vm.start()
       assert.equal((await vm.commands.run('hostname')).stdout.trim(), 'booting')
