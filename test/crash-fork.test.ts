@@ -6,6 +6,7 @@ import {
   allFaultPoints,
   finishedTemplateFaults,
   forkFaults,
+  frozenFaults,
   liveFaults,
   otherFaults,
   undoneTemplateFaults,
@@ -14,7 +15,14 @@ import { Host } from './support/host.ts'
 import { assertInOrder } from './support/order.ts'
 
 it('every fault point in the source is tried by a test', () => {
-  const tried = [...forkFaults, ...undoneTemplateFaults, ...finishedTemplateFaults, ...liveFaults, ...otherFaults]
+  const tried = [
+    ...forkFaults,
+    ...undoneTemplateFaults,
+    ...finishedTemplateFaults,
+    ...liveFaults,
+    ...frozenFaults,
+    ...otherFaults,
+  ]
   assert.deepEqual(allFaultPoints(), [...tried].sort())
 })
 

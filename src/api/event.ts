@@ -10,6 +10,7 @@ export const eventTypes = [
   'vm.state',
   'vm.failed',
   'vm.removed',
+  'vm.disks',
   'vm.port-published',
   'vm.port-unpublished',
   'template.created',
@@ -45,7 +46,9 @@ export const Event = z
       .describe('What it happened to.'),
     data: z
       .record(z.string(), z.unknown())
-      .describe('Facts: `state`, `previous`, `reason` of a state · the Operation of an operation.*'),
+      .describe(
+        'Facts: `state`, `previous`, `reason` of a state · `disk` (number) and `state` (`lent`, `returned`, `collapsed`) of a vm.disks · the Operation of an operation.*',
+      ),
   })
   .meta({ id: 'Event', description: 'Something that happened.' })
 export type Event = z.infer<typeof Event>

@@ -75,7 +75,8 @@ function checkBase(layer: DiskLayer, base: DiskLayer): void {
   const damaged = (message: string) => new RametError('BASE_DAMAGED', { message, details: { path: base.path } })
   if ((base.mode & 0o222) !== 0) throw damaged(`the base ${base.path} can be written to`)
   const wanted = layer.header.identity.base
-  const found = base.header.identity.own
+  // A frozen delta between has no identity: it passes on whose base it stands on.
+  const found = base.header.identity.own ?? base.header.identity.base
   if (wanted !== found)
     throw damaged(
       `the base ${base.path} is ${found ?? 'unnamed'}, but ${layer.path} was made over ${wanted ?? 'another'}`,

@@ -4,7 +4,10 @@ import { dirname } from 'node:path'
 import { dataExtents } from '../host/extents.ts'
 import { errnoOf } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
+import { backingName } from './backing-name.ts'
 import { createWhole, type FileOwner, withPlainFile } from './files.ts'
+import { readHeader } from './layer.ts'
+import { rewriteHeader } from './qcow2/encode.ts'
 import { requireSpace } from './space.ts'
 
 export interface CloneRequest {
@@ -13,6 +16,8 @@ export interface CloneRequest {
   readonly to: string
   /** whether the file system shares extents between files, as probed at start; a refusal falls back to copying */
   readonly reflink: boolean
+  /** file that the copy shall stand on instead, with the same content: the other name of what the original stands on */
+  readonly over?: string | undefined
   readonly owner?: FileOwner | undefined
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined
@@ -35,10 +40,18 @@ export async function cloneDisk(request: CloneRequest): Promise<CloneResult> {
   signal?.throwIfAborted()
   return withPlainFile(from, 'read', (source) =>
     createWhole(to, { owner }, async (target, temporary) => {
-      if (request.reflink && (await tryReflink(source, target))) return { method: 'reflink', copiedBytes: 0 }
-      return { method: 'copy', copiedBytes: await copyExtents(source, target, dirname(temporary), request) }
+      const isShared = request.reflink && (await tryReflink(source, target))
+      const copiedBytes = isShared ? 0 : await copyExtents(source, target, dirname(temporary), request)
+      if (request.over !== undefined) await standOn(target, to, request.over)
+      return { method: isShared ? 'reflink' : 'copy', copiedBytes }
     }),
   )
+}
+
+async function standOn(target: FileHandle, path: string, over: string): Promise<void> {
+  const { header, start } = await readHeader(target)
+  const area = rewriteHeader(start, header, { backing: { name: backingName(path, over), format: 'qcow2' } })
+  await target.write(area, 0, area.length, 0)
 }
 
 /** What a file system says that cannot share these two files' extents. */

@@ -38,7 +38,8 @@ export async function createDisk(request: NewDiskRequest): Promise<void> {
 }
 
 function backingOf(path: string, base: DiskLayer) {
-  const own = base.header.identity.own
+  // Over a delta that is itself over a base, it is that base that counts: the delta between is there for a while only.
+  const own = base.header.identity.own ?? base.header.identity.base
   return {
     backing: { name: backingName(path, base.path), format: 'qcow2' },
     identity: own === undefined ? {} : { base: own },

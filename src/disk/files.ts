@@ -37,7 +37,7 @@ export async function createWhole<T>(
   const temporary = temporaryName(path)
   await rm(temporary, { force: true })
   try {
-    const result = await withFile(temporary, 'wx', async (handle) => {
+    const result = await withFile(temporary, 'wx+', async (handle) => {
       const written = await write(handle, temporary)
       await finishFile(handle, options)
       return written

@@ -11,6 +11,7 @@ import type { EngineParts } from './parts.ts'
 import type { VmRecord } from './records.ts'
 import type { Changes } from './registry.ts'
 import { endAllOf } from './release-vm.ts'
+import { floorsOf } from './settling.ts'
 import { liveStates } from './state.ts'
 import { ttlPaused, ttlResumed } from './ttl-changes.ts'
 import { discardVm } from './vm-actions.ts'
@@ -49,7 +50,8 @@ export async function adoptVm(parts: EngineParts, vm: VmRecord): Promise<void> {
  * making was; another boot ends as `stopped`, also that of a child that was forked long ago and started again.
  */
 async function undoStart(parts: EngineParts, vm: VmRecord): Promise<void> {
-  const isFork = vm.source.kind === 'template' && vm.baseId !== undefined
+  // A boot has no base under its memory.
+  const isFork = vm.baseId !== undefined
   if (isFork || wasBeingMade(parts, vm)) return discardVm(parts, vm.id)
   await endAllOf(parts.context, vm.id)
   await settle(parts, vm, 'stopped', { stateReason: 'the daemon was restarted while it started' })
@@ -89,7 +91,8 @@ async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Pr
   if (vm.state === 'capturing') await letGo(vm, runtime, runState)
   else if (runState === 'paused' && vm.state !== 'paused' && vm.state !== 'pausing') await resumeGuest(qemu)
   // Only now: saving its devices took a stopped guest's disks out of service until it goes on.
-  await mergeDisks(qemu, vm.disks.length)
+  await parts.deltas.recover(vm.id)
+  await mergeDisks(qemu, floorsOf(parts.context.vms.find(vm.id)))
   const paused = runState === 'paused' && (vm.state === 'paused' || vm.state === 'pausing')
   const nowMs = parts.context.clock.nowMs()
   if (paused && vm.state !== 'paused') await settle(parts, vm, 'paused', ttlPaused(vm, nowMs), true)

@@ -2,10 +2,12 @@ import { MemoryProofRegistry } from '../agent/proof-registry.ts'
 import { ArmedPool } from './armed-pool.ts'
 import { Bases } from './bases.ts'
 import type { EngineContext } from './context.ts'
+import { Deltas } from './deltas.ts'
 import type { ForkParts } from './fork-parts.ts'
 import { ImageLibrary } from './image-library.ts'
 import { Ports } from './ports.ts'
 import { Runtimes } from './runtimes.ts'
+import { Settling } from './settling.ts'
 import { StreamCache } from './template-stream.ts'
 import { TemplateUses } from './template-uses.ts'
 import { TtlTimer } from './ttl.ts'
@@ -14,11 +16,14 @@ import { TtlTimer } from './ttl.ts'
 export function assemble(context: EngineContext): ForkParts {
   const identity = { proofs: new MemoryProofRegistry() }
   const runtimes = new Runtimes(context, identity)
+  const deltas = new Deltas(context)
   const parts = {
     context,
     identity,
     images: new ImageLibrary(context),
     bases: new Bases(context),
+    deltas,
+    settling: new Settling(context, runtimes, deltas),
     streams: new StreamCache(context),
     runtimes,
     ports: new Ports(context, runtimes),

@@ -10,8 +10,9 @@ import { Revert } from '../shared/revert.ts'
 import { ancestorsBelow } from './ancestors.ts'
 import type { Guest } from './guest.ts'
 import { vmmOverheadBytes } from './limits-of-vm.ts'
+import type { ChildDisk } from './live-disks.ts'
 import type { EngineParts } from './parts.ts'
-import type { TemplateRecord, VmRecord } from './records.ts'
+import type { DiskRecord, TemplateRecord, VmRecord } from './records.ts'
 import { endAllOf, removeDirectory } from './release-vm.ts'
 import { launchPlan } from './vm-plan.ts'
 
@@ -32,8 +33,8 @@ export interface ForkParent {
   templateId?: string | undefined
   /** base that the child maps */
   baseId: string
-  /** frozen deltas that the child's disks begin as copies of, by disk; absent: empty deltas */
-  frozenDisks?: readonly string[]
+  /** what the child's disks begin with, by disk; absent: empty deltas over the bases */
+  disks?: readonly ChildDisk[]
 }
 
 export function templateParent(template: TemplateRecord): ForkParent {
@@ -64,7 +65,7 @@ export function draftChild(parts: EngineParts, parent: ForkParent): VmRecord {
     generationId: randomUUID(),
     init: record.init,
     machine: record.machine,
-    disks: record.disks,
+    disks: record.disks.map((disk, index) => diskOf(disk, parent.disks?.[index])),
     nics: record.nics.map(({ network }, index) => ({ network, mac: macOf(id, index) })),
     link: 'up',
     labels: {},
@@ -102,7 +103,7 @@ export async function armChild(
   )
   revert.add('child', () => discardDraft(parts, draft))
   const plan = launchPlan(context, { vm: draft, manifest, operationId, base })
-  const disks = plan.disks.map((disk, index) => withCopy(disk, parent.frozenDisks?.[index]))
+  const disks = plan.disks.map((disk, index) => withSeed(disk, parent.disks?.[index]))
   const launched = await launch({ ...plan, disks }, { journal: context.journal, spawn: context.spawn }, signal)
   revert.add('QEMU', () => launched.qemu.kill())
   await armIncoming(launched.qemu)
@@ -113,8 +114,13 @@ export async function armChild(
   return { draft: { ...draft, process: launched.qemu.identity, helpers: launched.helpers }, launched, guest }
 }
 
-function withCopy(disk: DiskPlan, copyOf: string | undefined): DiskPlan {
-  return copyOf === undefined ? disk : { ...disk, copyOf }
+function withSeed(disk: DiskPlan, child: ChildDisk | undefined): DiskPlan {
+  return child === undefined ? disk : { ...disk, seed: child.seed }
+}
+
+/** What the parent has lent is not the child's to have back. */
+function diskOf({ lent: _, frozen: __, ...disk }: DiskRecord, child: ChildDisk | undefined): DiskRecord {
+  return child === undefined || child.frozen.length === 0 ? disk : { ...disk, frozen: child.frozen }
 }
 
 /** Ends a child that will not be forked; the descriptors that this daemon has of it go too. */

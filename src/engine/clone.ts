@@ -5,13 +5,13 @@ import { join } from 'node:path'
 import type { VmClone } from '../api/vm-create.ts'
 import { cloneDisk } from '../disk/clone.ts'
 import { diskFile } from '../fork/disk-file.ts'
-import { mergeStopped } from '../fork/disk-point.ts'
 import { macOf } from '../fork/seat.ts'
 import { canReflink } from '../host/probe-storage.ts'
 import { inventName, newId } from '../shared/ids.ts'
 import { ancestorsBelow } from './ancestors.ts'
 import type { EngineContext } from './context.ts'
 import type { OperationHandle } from './operations.ts'
+import type { EngineParts } from './parts.ts'
 import type { VmRecord } from './records.ts'
 import { removeDirectory } from './release-vm.ts'
 import { userOf } from './vm-plan.ts'
@@ -36,7 +36,7 @@ export function cloneRecord(context: EngineContext, source: VmRecord, request: V
     generationId: randomUUID(),
     init: source.init,
     machine: source.machine,
-    disks: source.disks,
+    disks: source.disks.map(({ lent: _, ...disk }) => disk),
     nics: source.nics.map(({ network }, index) => ({ network, mac: macOf(id, index) })),
     link: 'up',
     labels: request.labels,
@@ -64,12 +64,17 @@ export interface CloneOrder {
  *
  * @throws RametError `NO_SPACE`, `CANCELLED`, `ILLEGAL_STATE`, `NAME_TAKEN`; nothing is left then
  */
-export async function makeClone(context: EngineContext, order: CloneOrder, handle: OperationHandle): Promise<void> {
+export async function makeClone(
+  parts: Pick<EngineParts, 'context' | 'settling'>,
+  order: CloneOrder,
+  handle: OperationHandle,
+): Promise<void> {
+  const { context } = parts
   const { vm } = order
   try {
     const source = context.vms.find(order.source)
     order.check(source)
-    await copyDisks(context, source, vm, handle)
+    await copyDisks(parts, source, vm, handle)
     await context.vms.create(vm)
   } catch (error) {
     await removeDirectory(context, vm.id)
@@ -83,7 +88,7 @@ export async function makeClone(context: EngineContext, order: CloneOrder, handl
 
 /** Disks that were never made (a vm that never ran) are made when the clone starts. */
 async function copyDisks(
-  context: EngineContext,
+  { context, settling }: Pick<EngineParts, 'context' | 'settling'>,
   source: VmRecord,
   clone: VmRecord,
   handle: OperationHandle,
@@ -93,7 +98,7 @@ async function copyDisks(
   context.journal.intend([{ operation: handle.id, owner: clone.id, kind: 'directory', ident: { name: clone.id } }])
   await mkdir(dir, { mode: 0o700 })
   if (user !== undefined) await chown(dir, user.uid, user.gid)
-  await mergeStopped(context.paths.vm(source.id), source.disks.length, userOf(context.host, source.seat))
+  await settling.settleStopped(source, handle.signal)
   const reflink = await canReflink(context.paths.vmsDir)
   for (const index of source.disks.keys()) {
     const from = join(context.paths.vm(source.id), diskFile(index))

@@ -8,7 +8,7 @@ import type { Measurement } from './contract.ts'
 import type { EventLog } from './events.ts'
 import type { Operations } from './operations.ts'
 import type { Paths } from './paths.ts'
-import type { BaseRecord, ImageRecord, TemplateRecord, VmRecord } from './records.ts'
+import type { BaseRecord, DeltaRecord, ImageRecord, TemplateRecord, VmRecord } from './records.ts'
 import type { Registry } from './registry.ts'
 import type { Seats } from './seats.ts'
 import type { EngineSettings } from './settings.ts'
@@ -43,6 +43,8 @@ export interface EngineContext {
   images: Registry<ImageRecord>
   /** folded bases, which no template owns */
   bases: Registry<BaseRecord>
+  /** frozen deltas, which no vm owns */
+  deltas: Registry<DeltaRecord>
   operations: Operations
   events: EventLog
   seats: Seats

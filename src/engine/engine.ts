@@ -82,7 +82,7 @@ export class LocalEngine implements Engine {
 
   /** Lets go of everything: vms run on, what is under way is cancelled and undone, armed processes end. */
   async stop(): Promise<void> {
-    const { context, armed, runtimes, ttl } = this.#parts
+    const { context, armed, runtimes, settling, ttl } = this.#parts
     this.#ready = false
     ttl.stop()
     this.#vms.restarts.stop()
@@ -90,6 +90,7 @@ export class LocalEngine implements Engine {
     this.#consoles.stop()
     await context.operations.stop()
     await armed.stop()
+    await settling.stop()
     for (const runtime of runtimes.list()) await runtime.console.drain(runtime.qemu)
     for (const runtime of runtimes.list()) await runtime.release()
     await context.store.close()

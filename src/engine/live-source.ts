@@ -4,20 +4,19 @@ import { runHooks } from '../agent/hooks.ts'
 import type { AgentSession } from '../agent/session.ts'
 import type { Timings } from '../api/timings.ts'
 import { captureLive, type LiveCapture } from '../fork/capture-live.ts'
-import { frozenDisks, mergeDisks, prepareDiskPoint } from '../fork/disk-point.ts'
 import type { OpenBase } from '../memory/base.ts'
 import { foldDelta } from '../memory/capture.ts'
 import { nodeNames } from '../qemu/machine.ts'
 import { encodeStream, type PageRun } from '../qemu/migration-stream/encode.ts'
 import { assert } from '../shared/assert.ts'
-import { asRametError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
 import { limits } from '../shared/limits.ts'
+import { Revert } from '../shared/revert.ts'
 import type { ForkParts } from './fork-parts.ts'
 import type { ForkSource } from './fork-source.ts'
+import { type LiveDisks, prepareLiveDisks } from './live-disks.ts'
 import type { OperationHandle } from './operations.ts'
 import type { VmRecord } from './records.ts'
-import { userOf } from './vm-plan.ts'
 import type { VmRuntime } from './vm-runtime.ts'
 import { transition } from './vm-states.ts'
 
@@ -45,25 +44,23 @@ export async function captureSource(
   const { context } = parts
   await transition(context, vm.id, 'capture', {}, 'fork')
   const runtime = parts.runtimes.reachable(vm, 'fork')
-  const diskCount = vm.disks.length
-  const merge = async () => {
-    await mergeDisks(runtime.qemu, diskCount).catch((error: unknown) =>
-      context.log.error({ vm: vm.name, error: asRametError(error).message }, 'disks could not be merged'),
-    )
-  }
+  await using revert = new Revert()
   try {
     const session = await runtime.guest.session(handle.signal)
     handle.progress({ stage: 'quiescing', message: `${vm.name} is captured` })
     await runHooks(session, 'pre-snapshot', { signal: handle.signal })
     const hasForkHooks = await hasHooks(session)
-    await prepareDiskPoint(runtime.qemu, diskCount, userOf(context.host, vm.seat))
+    const disks = await prepareLiveDisks(parts, vm, runtime.qemu, count)
+    revert.add('disks', () => disks.release())
     const base = await parts.bases.ofVm(vm)
-    const capture = await captureNow(vm, runtime, session, base, handle)
+    const capture = await captureNow(vm, runtime, session, { base, disks }, handle)
     await transition(context, vm.id, 'started')
+    const seeds = await disks.seeds()
     const parent = await parentOf(parts, vm, { capture, base, count, handle })
+    revert.keep()
     return {
       source: {
-        parent: { ...parent.fork, frozenDisks: frozenDisks(runtime.qemu, diskCount) },
+        parent: { ...parent.fork, disks: seeds },
         hasForkHooks,
         linksDown: false,
         take: () => undefined,
@@ -72,12 +69,11 @@ export async function captureSource(
       timings: { freezeMs: capture.freezeMs, pauseMs: capture.pauseMs, captureMs: capture.copyMs, ...parent.timings },
       release: async () => {
         parent.held?.[Symbol.dispose]()
-        await merge()
+        await disks.release()
         await parts.bases.sweep()
       },
     }
   } catch (error) {
-    await merge()
     if (context.vms.get(vm.id)?.state === 'capturing') await transition(context, vm.id, 'started')
     throw error
   }
@@ -87,7 +83,7 @@ function captureNow(
   vm: VmRecord,
   runtime: VmRuntime,
   session: AgentSession,
-  base: OpenBase | undefined,
+  { base, disks }: { base: OpenBase | undefined; disks: LiveDisks },
   handle: OperationHandle,
 ): Promise<LiveCapture> {
   return captureLive({
@@ -97,7 +93,7 @@ function captureNow(
       thaw: () => thaw(session),
     },
     memoryBytes: vm.machine.memoryBytes,
-    diskCount: vm.disks.length,
+    diskLevels: disks.levels,
     ...(base === undefined ? {} : { base }),
     signal: handle.signal,
   })

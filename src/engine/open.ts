@@ -17,7 +17,7 @@ import { StoredIdempotency } from './idempotency-store.ts'
 import { Operations } from './operations.ts'
 import { Paths } from './paths.ts'
 import { checkReachable } from './reachable.ts'
-import type { BaseRecord, ImageRecord, TemplateRecord, VmRecord } from './records.ts'
+import type { BaseRecord, DeltaRecord, ImageRecord, TemplateRecord, VmRecord } from './records.ts'
 import { Registry } from './registry.ts'
 import { Seats } from './seats.ts'
 import type { EngineSettings } from './settings.ts'
@@ -74,6 +74,7 @@ async function openContext(settings: EngineSettings, paths: Paths, around: Surro
     templates: await Registry.open<TemplateRecord>(store, 'templates', 'template', 'TEMPLATE_NOT_FOUND'),
     images: await Registry.open<ImageRecord>(store, 'images', 'image', 'IMAGE_NOT_FOUND'),
     bases: await Registry.open<BaseRecord>(store, 'bases', 'memory base', 'NOT_FOUND'),
+    deltas: await Registry.open<DeltaRecord>(store, 'deltas', 'frozen delta', 'NOT_FOUND'),
     operations: new Operations(store, clock, events, log),
     events,
     seats: new Seats(vms.list().map((vm) => vm.seat)),

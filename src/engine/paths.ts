@@ -14,6 +14,8 @@ export class Paths {
   readonly reserve: string
   readonly vmsDir: string
   readonly templatesDir: string
+  /** frozen deltas, which no vm owns while others read them */
+  readonly deltasDir: string
   /** consoles, which only the daemon writes to: a vm's own directory belongs to its user */
   readonly consolesDir: string
 
@@ -26,6 +28,7 @@ export class Paths {
     this.reserve = join(settings.dataDir, 'reserve')
     this.vmsDir = join(settings.dataDir, 'vms')
     this.templatesDir = join(settings.dataDir, 'templates')
+    this.deltasDir = join(settings.dataDir, 'deltas')
     this.consolesDir = join(settings.dataDir, 'consoles')
   }
 
@@ -37,13 +40,18 @@ export class Paths {
     return join(this.templatesDir, id)
   }
 
+  /** the disk of a frozen delta; as deep below the data directory as a vm's, since backing names are relative */
+  delta(id: string): string {
+    return join(this.deltasDir, id, 'disk.qcow2')
+  }
+
   image(id: string): string {
     return join(this.imagesDir, id)
   }
 
   /** Makes the directories. A guest's user may pass through (0711) to what is its own, but list nothing. */
   async create(): Promise<void> {
-    for (const path of [this.dataDir, this.vmsDir, this.templatesDir, this.cacheDir]) {
+    for (const path of [this.dataDir, this.vmsDir, this.templatesDir, this.deltasDir, this.cacheDir]) {
       await mkdir(path, { recursive: true, mode: 0o711 })
     }
     await mkdir(this.consolesDir, { recursive: true, mode: 0o700 })

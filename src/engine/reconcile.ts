@@ -35,6 +35,7 @@ export async function reconcile(parts: EngineParts, templates: TemplateService):
   // Left by a daemon that died between the end of the last user network and this.
   await removeNetworkGroup()
   await parts.bases.sweep()
+  parts.settling.schedule()
   return reaped
 }
 
@@ -92,6 +93,11 @@ async function reapDirectories(context: EngineContext): Promise<number> {
   for (const name of await readdir(context.paths.templatesDir)) {
     if (context.templates.get(name) !== undefined) continue
     await rm(join(context.paths.templatesDir, name), { recursive: true, force: true })
+    count += 1
+  }
+  for (const name of await readdir(context.paths.deltasDir)) {
+    if (context.deltas.get(name) !== undefined) continue
+    await rm(join(context.paths.deltasDir, name), { recursive: true, force: true })
     count += 1
   }
   return count

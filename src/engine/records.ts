@@ -18,6 +18,10 @@ export interface DiskRecord {
   sizeBytes: number
   /** immutable file under the delta, relative to the data directory or `image:` + path in the image; absent for an empty disk */
   base?: DiskBase
+  /** frozen deltas between its own delta and the base, nearest first: to be collapsed */
+  frozen?: string[]
+  /** id of the frozen delta that its own level 0 is for now, since others read it */
+  lent?: string
 }
 
 export interface DiskBase {
@@ -137,6 +141,20 @@ export interface BaseRecord {
   id: string
   name: string
   kept: KeptBase
+  createdAtMs: number
+}
+
+/**
+ * A delta that stands still because disks of others stand on it. How many is seen from their records; when the last
+ * one is gone, it goes back to the vm that it came from, if that still stands on it too.
+ */
+export interface DeltaRecord {
+  schemaVersion: 1
+  id: string
+  name: string
+  /** vm and number of the disk that it was, and may become again */
+  vmId: string
+  disk: number
   createdAtMs: number
 }
 

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { AgentSession } from '../agent/session.ts'
 import { machineFiles } from '../qemu/machine.ts'
 import type { QemuProcess } from '../qemu/process.ts'
+import { RametError } from '../shared/errors.ts'
 import { ConsoleLog } from './console.ts'
 import type { EngineContext } from './context.ts'
 import { Guest } from './guest.ts'
@@ -14,6 +15,8 @@ import { type GuestEnd, VmRuntime } from './vm-runtime.ts'
 /** Called once for each runtime, when its guest has come to an end by whatever way. */
 export type EndListener = (vmId: string, runtime: VmRuntime, end: GuestEnd) => void
 
+const interrupted = (vmId: string) => new RametError('CANCELLED', { message: `something is to be done with ${vmId}` })
+
 /** What runs in this daemon's care, by vm. */
 export class Runtimes {
   readonly #context: EngineContext
@@ -21,6 +24,9 @@ export class Runtimes {
   readonly #runtimes = new Map<string, VmRuntime>()
   readonly #consoles = new Map<string, ConsoleLog>()
   readonly #locks = new Map<string, Mutex>()
+  /** what is done on a vm while nobody else wants anything of it */
+  readonly #background = new Map<string, AbortController>()
+  readonly #waiting = new Map<string, number>()
   #onEnd: EndListener = () => {}
 
   constructor(context: EngineContext, identity: IdentityTools) {
@@ -79,9 +85,42 @@ export class Runtimes {
 
   /** One action at a time on each vm. */
   exclusively<T>(vmId: string, action: () => Promise<T>): Promise<T> {
+    this.#waiting.set(vmId, (this.#waiting.get(vmId) ?? 0) + 1)
+    this.#background.get(vmId)?.abort(interrupted(vmId))
+    return this.#lock(vmId).run(() => {
+      const waiting = (this.#waiting.get(vmId) ?? 1) - 1
+      if (waiting === 0) this.#waiting.delete(vmId)
+      else this.#waiting.set(vmId, waiting)
+      return action()
+    })
+  }
+
+  /**
+   * Work that gives way: its signal is aborted (`CANCELLED`) as soon as an action on that vm waits for its turn.
+   * It must end soon then, in a state in which the action can begin.
+   */
+  inBackground<T>(vmId: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return this.#lock(vmId).run(async () => {
+      const controller = new AbortController()
+      if (this.#waiting.has(vmId)) controller.abort(interrupted(vmId))
+      this.#background.set(vmId, controller)
+      try {
+        return await work(controller.signal)
+      } finally {
+        this.#background.delete(vmId)
+      }
+    })
+  }
+
+  /** All work in the background gives way now. */
+  interrupt(): void {
+    for (const [vmId, controller] of this.#background) controller.abort(interrupted(vmId))
+  }
+
+  #lock(vmId: string): Mutex {
     const lock = this.#locks.get(vmId) ?? new Mutex()
     this.#locks.set(vmId, lock)
-    return lock.run(action)
+    return lock
   }
 
   forget(vmId: string): void {

@@ -5,6 +5,7 @@ import process from 'node:process'
 import { parse } from 'smol-toml'
 import { z } from 'zod'
 import { errnoOf, RametError } from '../shared/errors.ts'
+import { limits } from '../shared/limits.ts'
 
 /** Where this installation keeps things, and how its daemon serves. */
 export interface EngineSettings {
@@ -17,6 +18,8 @@ export interface EngineSettings {
   /** loopback port of the HTTP face; absent: unix socket only */
   httpPort?: number
   logLevel: string
+  /** rate of one collapse of a disk in the background */
+  collapseBytesPerSecond: number
 }
 
 /** What the command line may say; the strongest. */
@@ -28,10 +31,16 @@ export interface SettingsFlags {
 
 const settingsFile = 'ramet.toml'
 
+const CollapseRate = z
+  .int()
+  .min(1)
+  .max(1024 * 1024)
+
 const FileSettings = z.strictObject({
   cache_dir: z.string().startsWith('/').optional(),
   images_dir: z.string().startsWith('/').optional(),
   http: z.int().min(0).max(65535).optional(),
+  collapse_mib_per_second: CollapseRate.optional(),
   log_level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).optional(),
 })
 type FileSettings = z.infer<typeof FileSettings>
@@ -62,10 +71,21 @@ export function resolveSettings(
     dataDir,
     cacheDir:
       environment.RAMET_CACHE_DIR ?? file.cache_dir ?? (uid === 0 ? '/var/cache/ramet' : join(cacheHome, 'ramet')),
+    collapseBytesPerSecond: collapseRate(environment, file),
     logLevel: flags.logLevel ?? environment.RAMET_LOG_LEVEL ?? file.log_level ?? 'info',
     ...(httpPort === undefined ? {} : { httpPort }),
     ...(sharedImagesDir === undefined ? {} : { sharedImagesDir }),
   }
+}
+
+function collapseRate(environment: Environment, file: FileSettings): number {
+  const text = environment.RAMET_COLLAPSE_MIB_PER_SECOND
+  if (text === undefined) return (file.collapse_mib_per_second ?? limits.diskCollapseMiBPerSecond) * 1024 * 1024
+  const rate = CollapseRate.safeParse(/^\d+$/.test(text) ? Number(text) : text)
+  if (rate.success) return rate.data * 1024 * 1024
+  throw new RametError('INVALID_ARGUMENT', {
+    message: `RAMET_COLLAPSE_MIB_PER_SECOND: “${text}” is not a rate in MiB/s`,
+  })
 }
 
 function portOf(text: string): number {

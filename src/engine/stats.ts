@@ -1,8 +1,9 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { readMetrics } from '../agent/metrics.ts'
 import type { VmStats } from '../api/stats.ts'
 import { openChain } from '../disk/chain.ts'
-import { diskUsage } from '../disk/usage.ts'
+import { diskUsage, privateDiskBytes } from '../disk/usage.ts'
 import { diskFile } from '../fork/disk-file.ts'
 import { readStat } from '../host/process-identity.ts'
 import { type Footprint, readFootprint } from '../memory/footprint.ts'
@@ -78,13 +79,17 @@ export class StatsReader {
 export async function diskStats(context: EngineContext, vm: VmRecord): Promise<VmStats['disk']> {
   const sum = { privateBytes: 0, sharedBytes: 0, chainDepth: 0 }
   for (const index of vm.disks.keys()) {
-    const path = join(context.paths.vm(vm.id), diskFile(index))
-    const chain = await openChain(path, [context.paths.imagesDir, context.paths.templatesDir]).catch(() => undefined)
+    const { imagesDir, templatesDir, deltasDir } = context.paths
+    const file = (level: number) => join(context.paths.vm(vm.id), diskFile(index, level))
+    const chain = await openChain(file(0), [imagesDir, templatesDir, deltasDir]).catch(() => undefined)
     if (chain === undefined) continue
     const usage = diskUsage(chain)
-    sum.privateBytes += usage.privateBytes
+    const above = [1, 2].map(file).filter((path) => existsSync(path))
+    for (const path of above) sum.privateBytes += await privateDiskBytes(path).catch(() => 0)
+    // What is lent is read by others too, and no longer this vm's to write.
+    sum[vm.disks[index]?.lent === undefined ? 'privateBytes' : 'sharedBytes'] += usage.privateBytes
     sum.sharedBytes += usage.sharedBytes
-    if (index === 0) sum.chainDepth = usage.depth
+    if (index === 0) sum.chainDepth = usage.depth + above.length
   }
   return sum
 }

@@ -98,6 +98,7 @@ export class TemplateService {
     const runtime = runtimes.get(vm.id)
     if (runtime !== undefined) await takeDown(this.#parts, vm.id, runtime, 'quit')
     faultPoint('template.ended')
+    await this.#parts.settling.collapseStopped(vm, handle.signal)
     // Until the template is on record the disks can be the vm's again.
     await using revert = new Revert((what, error) => context.log.error({ vm: vm.name, what, error }, 'undo failed'))
     const disks = await sealDisks(context, template, vm, handle, revert)

@@ -163,6 +163,7 @@ export async function takeDown(
   else await runtime.qemu.kill()
   await endAllOf(parts.context, vmId)
   parts.ttl.reschedule()
+  parts.settling.schedule()
 }
 
 function stoppedNow(parts: EngineParts): Changes<VmRecord> {
@@ -200,6 +201,7 @@ export async function discardVm(parts: EngineParts, id: string): Promise<void> {
   await context.vms.remove(id)
   parts.runtimes.forget(id)
   await parts.bases.sweep()
+  parts.settling.schedule()
   if (vm === undefined) return
   context.seats.free(vm.seat)
   parts.ttl.reschedule()

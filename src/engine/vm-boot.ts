@@ -50,6 +50,7 @@ export async function bootVm(parts: EngineParts, id: string, handle: OperationHa
     context.measure({ kind: 'boot', ms: booted.timings.bootMs ?? 0 })
     parts.ttl.reschedule()
     keepBootConsole(context, runtime)
+    parts.settling.schedule()
     return running
   } catch (error) {
     throw await settleFailedStart(parts, vm, asRametError(error))
@@ -73,6 +74,7 @@ interface Spawned {
 async function spawn(parts: EngineParts, vm: VmRecord, handle: OperationHandle): Promise<Spawned> {
   const { context } = parts
   handle.progress({ stage: 'spawning', message: `starting QEMU for ${vm.name}` })
+  await parts.settling.settleStopped(vm, handle.signal)
   const manifest = await parts.images.manifest(vm.imageId)
   const plan = launchPlan(context, { vm, manifest, operationId: handle.id })
   await parts.runtimes.consoleOf(vm.id).clear()

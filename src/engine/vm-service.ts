@@ -172,7 +172,7 @@ export class VmService {
     return context.operations.begin('vm.clone', target, call, async (handle) => {
       await this.#parts.runtimes.exclusively(source.id, async () => {
         // It may have been started, or removed, since the call came.
-        await makeClone(context, { source: source.id, vm, check: checkAtRest }, handle)
+        await makeClone(this.#parts, { source: source.id, vm, check: checkAtRest }, handle)
       })
       return this.#firstStart(vm, request.start, handle)
     })

@@ -16,7 +16,8 @@ export interface LiveCaptureOptions {
   qemu: QemuProcess
   workload: Workload
   memoryBytes: number
-  diskCount: number
+  /** level of each disk that shall stand still, as `prepareDiskPoint` was told */
+  diskLevels: readonly number[]
   /** base that the vm runs on; absent for fresh memory */
   base?: OpenBase
   signal?: AbortSignal
@@ -66,7 +67,7 @@ export async function captureLive(options: LiveCaptureOptions): Promise<LiveCapt
   await pauseGuest(qemu)
   faultPoint('live.paused')
   // Disks first: saving the devices of a stopped guest takes its disks out of service until it goes on.
-  await freezeDisks(qemu, options.diskCount)
+  await freezeDisks(qemu, options.diskLevels)
   const deviceState = await saveDeviceState(qemu)
   const copyStartMs = performance.now()
   const runs = listPrivateRuns(ram)

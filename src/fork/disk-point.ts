@@ -5,119 +5,125 @@ import { createDisk } from '../disk/create.ts'
 import type { FileOwner } from '../disk/files.ts'
 import { runImageTool } from '../disk/image-tool.ts'
 import { readLayer } from '../disk/layer.ts'
+import { runBlockJob } from '../qemu/block-job.ts'
 import { nodeNames } from '../qemu/machine.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import { RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
-import { limits } from '../shared/limits.ts'
 import { diskFile } from './disk-file.ts'
 
-// A point in time of all disks of a running vm (docs/decisions/0040):
+// A point in time of all disks of a running vm (docs/decisions/0040, 0042):
 //
-//   before     guest → disk0                  the vm's own delta
-//   frozen     guest → next → disk0           disk0 stands still: children copy it
-//   after      guest → disk0                  next was committed into disk0 and is gone
+//   before     guest → level n            n is 0 at rest, 1 while others read level 0
+//   frozen     guest → level n+1 → n      level n stands still: children copy it, or stand on it
+//   after      guest → level n            n+1 was committed into n and is gone
 
-const nextFile = (index: number) => `disk${index}.next.qcow2`
-const nextNode = (index: number) => `${nodeNames.disk(index)}-next`
-const jobName = (index: number) => `merge${index}`
+/** Files over its base that a disk may have for a while: its own delta, one over a frozen one, and a point. */
+const levelCount = 3
 
-/** Prepares an empty delta for each disk, which takes the guest's writes from the freeze on. The guest runs. */
-export async function prepareDiskPoint(qemu: QemuProcess, diskCount: number, owner?: FileOwner): Promise<void> {
-  for (let index = 0; index < diskCount; index += 1) {
-    const path = join(qemu.dir, nextFile(index))
+const nodeOf = (index: number, level: number) =>
+  level === 0 ? nodeNames.disk(index) : `${nodeNames.disk(index)}-${level}`
+
+/** The level of each disk that the guest writes to, in order. @throws RametError `VMM_FAILED` */
+export async function readLevels(qemu: QemuProcess, diskCount: number): Promise<number[]> {
+  if (diskCount === 0) return []
+  const devices = await qemu.qmp.execute<BlockDevice[]>('query-block')
+  return Array.from({ length: diskCount }, (_, index) => {
+    const device = devices.find(({ qdev }) => qdev?.includes(nodeNames.diskDevice(index)))
+    const root = device?.inserted?.['node-name']
+    for (let level = 0; level < levelCount; level += 1) if (root === nodeOf(index, level)) return level
+    throw new RametError('VMM_FAILED', { message: `QEMU has no disk ${index}` })
+  })
+}
+
+/**
+ * Prepares an empty delta over each disk, which takes the guest's writes from the freeze on. The guest runs.
+ *
+ * @param levels from `readLevels`
+ * @throws RametError `NO_SPACE`, `VMM_FAILED`; `mergeDisks` takes away what was prepared
+ */
+export async function prepareDiskPoint(qemu: QemuProcess, levels: readonly number[], owner?: FileOwner): Promise<void> {
+  for (const [index, level] of levels.entries()) {
+    const next = level + 1
+    const name = diskFile(index, next)
+    const path = join(qemu.dir, name)
     await rm(path, { force: true })
-    await createDisk({ path, base: await readLayer(join(qemu.dir, diskFile(index))), owner })
+    await createDisk({ path, base: await readLayer(join(qemu.dir, diskFile(index, level))), owner })
     faultPoint('disk-point.created')
     await qemu.qmp.execute('blockdev-add', {
       driver: 'qcow2',
-      'node-name': nextNode(index),
+      'node-name': nodeOf(index, next),
       // The transaction links it; opening the backing file here would ask for a lock that the guest holds.
       backing: null,
       discard: 'unmap',
-      file: { driver: 'file', filename: nextFile(index), 'node-name': `${nextNode(index)}-file`, discard: 'unmap' },
+      file: { driver: 'file', filename: name, 'node-name': `${nodeOf(index, next)}-file`, discard: 'unmap' },
     })
   }
 }
 
 /** Freezes all disks at once, while the guest is stopped. All of them, or none. */
-export async function freezeDisks(qemu: QemuProcess, diskCount: number): Promise<void> {
-  if (diskCount === 0) return
-  const actions = Array.from({ length: diskCount }, (_, index) => ({
+export async function freezeDisks(qemu: QemuProcess, levels: readonly number[]): Promise<void> {
+  if (levels.length === 0) return
+  const actions = levels.map((level, index) => ({
     type: 'blockdev-snapshot',
-    data: { node: nodeNames.disk(index), overlay: nextNode(index) },
+    data: { node: nodeOf(index, level), overlay: nodeOf(index, level + 1) },
   }))
   await qemu.qmp.execute('transaction', { actions })
 }
 
-/** The frozen deltas, absolute. Nobody writes to them until `mergeDisks`. */
-export function frozenDisks(qemu: QemuProcess, diskCount: number): string[] {
-  return Array.from({ length: diskCount }, (_, index) => join(qemu.dir, diskFile(index)))
-}
-
 /**
- * Brings the disks of a running vm back to rest, from whatever point of the above they are at: commits what
- * was written since the freeze into the vm's own delta, or takes a prepared delta away that was never used.
+ * Brings the disks of a running vm down to a level, from whatever point of the above they are at: commits what
+ * was written since into the level below, and takes prepared deltas away that were never used.
  *
- * @throws RametError `VMM_FAILED` when QEMU could not; the vm runs on over the longer chain then
+ * @param floors level that each disk shall be at: 1 while others read its level 0, else 0
+ * @throws RametError `VMM_FAILED`, `NO_SPACE` when QEMU could not: the vm runs on over the longer chain; the
+ *   signal's reason when aborted: what was committed so far is harmless, and the vm runs on over the longer chain
  */
-export async function mergeDisks(qemu: QemuProcess, diskCount: number): Promise<void> {
-  for (let index = 0; index < diskCount; index += 1) {
-    if (await hasNode(qemu, nextNode(index))) {
-      if (await isRoot(qemu, index)) await commitBack(qemu, index)
-      await qemu.qmp.execute('blockdev-del', { 'node-name': nextNode(index) })
-      faultPoint('disk-point.merged')
+export async function mergeDisks(qemu: QemuProcess, floors: readonly number[], signal?: AbortSignal): Promise<void> {
+  const levels = await readLevels(qemu, floors.length)
+  for (const [index, floor] of floors.entries()) {
+    const top = levels[index] ?? 0
+    for (let level = levelCount - 1; level > floor; level -= 1) {
+      if (await hasNode(qemu, nodeOf(index, level))) {
+        if (level <= top) await commitBack(qemu, index, level, signal)
+        await qemu.qmp.execute('blockdev-del', { 'node-name': nodeOf(index, level) })
+        faultPoint('disk-point.merged')
+      }
+      await rm(join(qemu.dir, diskFile(index, level)), { force: true })
     }
-    await rm(join(qemu.dir, nextFile(index)), { force: true })
   }
 }
 
 /**
- * The same for a vm that does not run: one that was ended between freeze and merge has its newest writes in
- * `next`. Runs as the vm's user, whose files these are; a commit that was cut short is begun again.
+ * The same for one disk of a vm that does not run: one that was ended between freeze and merge has its newest
+ * writes in the level above. Runs as the vm's user, whose files these are; a commit that was cut short is begun
+ * again.
  *
- * @throws RametError `IMAGE_INVALID`, `NO_SPACE`
+ * @throws RametError `IMAGE_INVALID`, `NO_SPACE`; the signal's reason when aborted
  */
-export async function mergeStopped(dir: string, diskCount: number, owner?: FileOwner): Promise<void> {
-  for (let index = 0; index < diskCount; index += 1) {
-    const path = join(dir, nextFile(index))
+export async function mergeStopped(
+  dir: string,
+  index: number,
+  floor: number,
+  options: { user?: FileOwner | undefined; signal?: AbortSignal | undefined } = {},
+): Promise<void> {
+  for (let level = levelCount - 1; level > floor; level -= 1) {
+    const path = join(dir, diskFile(index, level))
     if (!existsSync(path)) continue
-    await runImageTool(['commit', '-q', '-f', 'qcow2', path], { user: owner })
+    await runImageTool(['commit', '-q', '-f', 'qcow2', path], options)
     await rm(path)
   }
 }
 
-interface Job {
-  id: string
-  status: string
-}
-
-async function commitBack(qemu: QemuProcess, index: number): Promise<void> {
-  const id = jobName(index)
-  const waiting = { timeoutMs: limits.diskMergeTimeoutMs }
-  const over = qemu.qmp.waitEvent('JOB_STATUS_CHANGE', ({ data }) => data.id === id && data.status === 'null', waiting)
-  const ready = qemu.qmp.waitEvent(
-    'JOB_STATUS_CHANGE',
-    ({ data }) => data.id === id && data.status === 'ready',
-    waiting,
-  )
-  over.catch(() => {})
-  ready.catch(() => {})
-  const jobs = await qemu.qmp.execute<Job[]>('query-jobs')
-  const known = jobs.find((job) => job.id === id)
-  if (known === undefined) {
-    await qemu.qmp.execute('block-commit', {
-      'job-id': id,
-      device: nextNode(index),
-      'base-node': nodeNames.disk(index),
-    })
-  }
-  faultPoint('disk-point.merging')
-  if (known?.status !== 'ready') await Promise.race([ready, over])
-  await qemu.qmp.execute('job-complete', { id })
-  await over
-  if (await isRoot(qemu, index))
-    throw qemu.failure(`what was written to disk ${index} since its freeze could not be merged`)
+async function commitBack(qemu: QemuProcess, index: number, level: number, signal?: AbortSignal): Promise<void> {
+  await runBlockJob(qemu, {
+    id: `merge${index}`,
+    command: 'block-commit',
+    arguments: { device: nodeOf(index, level), 'base-node': nodeOf(index, level - 1) },
+    onStarted: () => faultPoint('disk-point.merging'),
+    completes: 'when-told',
+    ...(signal === undefined ? {} : { signal }),
+  })
 }
 
 async function hasNode(qemu: QemuProcess, name: string): Promise<boolean> {
@@ -128,12 +134,4 @@ async function hasNode(qemu: QemuProcess, name: string): Promise<boolean> {
 interface BlockDevice {
   qdev?: string
   inserted?: { 'node-name'?: string }
-}
-
-/** Whether the guest writes to `next`. */
-async function isRoot(qemu: QemuProcess, index: number): Promise<boolean> {
-  const devices = await qemu.qmp.execute<BlockDevice[]>('query-block')
-  const device = devices.find(({ qdev }) => qdev?.includes(nodeNames.diskDevice(index)))
-  if (device === undefined) throw new RametError('VMM_FAILED', { message: `QEMU has no disk ${index}` })
-  return device.inserted?.['node-name'] === nextNode(index)
 }

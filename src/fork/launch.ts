@@ -15,15 +15,15 @@ import { startUserNetwork } from '../qemu/user-network.ts'
 import { RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
 import { diskFile } from './disk-file.ts'
-import { mergeStopped } from './disk-point.ts'
+import type { DiskSeed } from './disk-seed.ts'
 import { addressOf, gatewayOf } from './seat.ts'
 
 export interface DiskPlan {
   sizeBytes: number
   /** immutable file under the delta, absolute; absent for an empty disk */
   basePath?: string
-  /** frozen delta that the disk begins as a copy of, absolute; the copy stands on the same base */
-  copyOf?: string
+  /** what the disk begins with; absent: empty over its base */
+  seed?: DiskSeed
 }
 
 export interface NicPlan {
@@ -50,6 +50,8 @@ export interface LaunchPlan {
   user?: ProcessUser
   /** whether it has run before, so that its disks are there; one that is missing is then an error, not made anew */
   hasRun?: boolean
+  /** told while a delta is copied */
+  onDiskProgress?: (doneBytes: number, totalBytes: number) => void
 }
 
 export interface LaunchTools {
@@ -85,8 +87,7 @@ export async function launch(plan: LaunchPlan, tools: LaunchTools, signal?: Abor
   const diskStartMs = performance.now()
   await makeDirectory(plan)
   faultPoint('launch.directory')
-  await mergeStopped(plan.dir, plan.disks.length, plan.user)
-  for (const [index, disk] of plan.disks.entries()) await makeDisk(plan, disk, index)
+  for (const [index, disk] of plan.disks.entries()) await makeDisk(plan, disk, index, signal)
   faultPoint('launch.disks')
   const diskMs = performance.now() - diskStartMs
   signal?.throwIfAborted()
@@ -126,7 +127,7 @@ async function makeDirectory(plan: LaunchPlan): Promise<void> {
   await Promise.all(stale.map((name) => rm(join(plan.dir, name), { force: true })))
 }
 
-async function makeDisk(plan: LaunchPlan, disk: DiskPlan, index: number): Promise<void> {
+async function makeDisk(plan: LaunchPlan, disk: DiskPlan, index: number, signal?: AbortSignal): Promise<void> {
   const path = join(plan.dir, diskFile(index))
   // Disks get their name when they are whole, so one that is there is the vm's own.
   if (existsSync(path)) return
@@ -136,14 +137,16 @@ async function makeDisk(plan: LaunchPlan, disk: DiskPlan, index: number): Promis
       remediation: 'Put the file back, or remove the VM; what was on that disk is gone.',
     })
   }
-  if (disk.copyOf !== undefined) {
-    await cloneDisk({ from: disk.copyOf, to: path, reflink: true, owner: plan.user })
+  const { seed } = disk
+  if (seed?.kind === 'copy') {
+    await cloneDisk({ ...seed, to: path, owner: plan.user, signal, onProgress: plan.onDiskProgress })
     return
   }
+  const basePath = seed?.over ?? disk.basePath
   await createDisk({
     path,
     virtualBytes: disk.sizeBytes,
-    ...(disk.basePath === undefined ? {} : { base: await readLayer(disk.basePath) }),
+    ...(basePath === undefined ? {} : { base: await readLayer(basePath) }),
     owner: plan.user,
   })
 }

@@ -48,7 +48,6 @@ export const limits = {
   forkMaxCount: 100,
   forkParallelCount: 4,
   forkDeltaBytes: 64 * MiB,
-  diskMergeTimeoutMs: 600_000,
   armedMaxCount: 64,
 
   // QEMU
@@ -158,6 +157,16 @@ export const limits = {
   diskHeaderBytes: 64 * KiB,
   diskL1Bytes: 32 * MiB,
   diskCopyChunkBytes: 4 * MiB,
+  /** of a delta that a fork copies byte by byte; children stand on a larger one at first, and collapse it later */
+  diskCopyBytes: 32 * MiB,
+  /** files in a chain while a disk is forked or collapsed, base included */
+  diskForkCount: 4,
+  /** of one collapse in the background, unless the settings say otherwise */
+  diskCollapseMiBPerSecond: 256,
+  diskCollapseCount: 2,
+  diskJobTimeoutMs: 24 * 3600_000,
+  /** between two attempts to bring a disk to rest, when the first has failed */
+  diskSettleRetryMs: 60_000,
   imageToolOutputBytes: 64 * KiB,
 } as const
 

@@ -49,6 +49,16 @@ export const liveFaults = [
   'disk-point.merged',
 ] as const
 
+/** Steps of lending a large disk delta to children, and of its way back, in order. */
+export const frozenFaults = [
+  'delta.recorded',
+  'delta.linked',
+  'delta.lent',
+  'collapse.begun',
+  'collapse.done',
+  'delta.returned',
+] as const
+
 export const otherFaults = ['boot.recorded', 'remove.directory'] as const
 
 /** Every fault point there is in the source, so that none is forgotten by the tests. */

@@ -24,7 +24,7 @@ export function findLeaks(dataDir: string, before: HostState): string[] {
       .map((path) => `control group ${path}`),
     ...linesWith('/proc/net/unix', dataDir).map((line) => `socket ${line}`),
     ...linesWith('/proc/self/mountinfo', dataDir).map((line) => `mount ${line}`),
-    ...['vms', 'templates', 'consoles']
+    ...['vms', 'templates', 'deltas', 'consoles']
       .flatMap((name) => namesIn(join(dataDir, name)).map((entry) => `${name}/${entry}`))
       .map((path) => `file ${path}`),
     ...namesIn(dataDir)
@@ -37,6 +37,7 @@ export function findLeaks(dataDir: string, before: HostState): string[] {
 const lasting: ReadonlySet<string> = new Set([
   'accelerator.json',
   'consoles',
+  'deltas',
   'daemon.json',
   'daemon.lock',
   'reserve',

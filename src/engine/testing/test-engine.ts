@@ -24,7 +24,7 @@ import { ForkService } from '../fork-service.ts'
 import { Operations } from '../operations.ts'
 import { Paths } from '../paths.ts'
 import { type Reaped, reconcile } from '../reconcile.ts'
-import type { BaseRecord, ImageRecord, TemplateRecord, VmRecord } from '../records.ts'
+import type { BaseRecord, DeltaRecord, ImageRecord, TemplateRecord, VmRecord } from '../records.ts'
 import { Registry } from '../registry.ts'
 import { Restarts } from '../restarts.ts'
 import { Seats } from '../seats.ts'
@@ -72,7 +72,7 @@ export class TestEngine implements AsyncDisposable {
   }
 
   static async #at(root: string, vmm: FakeVmm, changes: Partial<EngineContext>): Promise<TestEngine> {
-    const settings = { dataDir: root, cacheDir: join(root, 'cache'), logLevel: 'info' }
+    const settings = { dataDir: root, cacheDir: join(root, 'cache'), logLevel: 'info', collapseBytesPerSecond: 2 ** 28 }
     const paths = new Paths(settings)
     await paths.create()
     const database = new Database(paths.database)
@@ -98,6 +98,7 @@ export class TestEngine implements AsyncDisposable {
       templates: await Registry.open<TemplateRecord>(store, 'templates', 'template', 'TEMPLATE_NOT_FOUND'),
       images: await Registry.open<ImageRecord>(store, 'images', 'image', 'IMAGE_NOT_FOUND'),
       bases: await Registry.open<BaseRecord>(store, 'bases', 'memory base', 'NOT_FOUND'),
+      deltas: await Registry.open<DeltaRecord>(store, 'deltas', 'frozen delta', 'NOT_FOUND'),
       operations: new Operations(store, systemClock, events),
       events,
       seats: new Seats(vms.list().map((vm) => vm.seat)),

@@ -1,0 +1,112 @@
+import { join } from 'node:path'
+import { requireSpace } from '../disk/space.ts'
+import { privateDiskBytes } from '../disk/usage.ts'
+import { diskFile } from '../fork/disk-file.ts'
+import { mergeDisks, prepareDiskPoint, readLevels } from '../fork/disk-point.ts'
+import type { DiskSeed } from '../fork/disk-seed.ts'
+import { canReflink } from '../host/probe-storage.ts'
+import type { QemuProcess } from '../qemu/process.ts'
+import { asRametError } from '../shared/errors.ts'
+import { limits } from '../shared/limits.ts'
+import type { EngineParts } from './parts.ts'
+import type { VmRecord } from './records.ts'
+import { floorsOf } from './settling.ts'
+import { userOf } from './vm-plan.ts'
+
+/** The disks of a running vm that is about to be forked. */
+export interface LiveDisks {
+  /** level of each disk that will stand still: for `freezeDisks` */
+  levels: readonly number[]
+  /** how each child's disk begins, once the disks are frozen */
+  seeds(): Promise<ChildDisk[]>
+  /** lets go of what stood still, when all children have their disks or none will be made; never throws */
+  release(): Promise<void>
+}
+
+/** What a child's disk begins with. */
+export interface ChildDisk {
+  seed: DiskSeed
+  /** frozen deltas under its own, nearest first */
+  frozen: string[]
+}
+
+/**
+ * Prepares the disks of a running vm for a fork; the guest runs on. Under the vm's lock.
+ *
+ * A small delta, or one on a file system that shares blocks, is copied for each child. A large one is lent instead:
+ * the children stand on it and collapse it later, and the vm writes to a level above until they have.
+ *
+ * @throws RametError `NO_SPACE`, `VMM_FAILED`; the vm's disks are as before then
+ */
+export async function prepareLiveDisks(
+  parts: EngineParts,
+  vm: VmRecord,
+  qemu: QemuProcess,
+  count: number,
+): Promise<LiveDisks> {
+  const { context, deltas } = parts
+  const dir = context.paths.vm(vm.id)
+  const levels = await settleLevels(parts, vm, qemu)
+  const disks = context.vms.find(vm.id).disks
+  const reflink = vm.disks.length > 0 && (await canReflink(context.paths.vmsDir))
+  const ways = await Promise.all(
+    levels.map(async (level, index) => {
+      const bytes = await privateDiskBytes(join(dir, diskFile(index, level)))
+      const { frozen } = disks[index] ?? {}
+      // Deeper than this no chain shall be, also not for a while.
+      const mayLend = level === 0 && frozen === undefined
+      return { isLent: mayLend && !reflink && bytes > limits.diskCopyBytes, bytes }
+    }),
+  )
+  const neededBytes = reflink ? 0 : count * ways.reduce((sum, { bytes }) => sum + bytes, 0)
+  await requireSpace(context.paths.dataDir, neededBytes, `the disks of ${count} children of ${vm.name}`)
+  const held: Disposable[] = []
+  const merge = async (): Promise<void> => {
+    for (const hold of held) hold[Symbol.dispose]()
+    const now = context.vms.get(vm.id)
+    if (now === undefined) return
+    await mergeDisks(qemu, floorsOf(now)).catch((error: unknown) =>
+      context.log.error({ vm: vm.name, error: asRametError(error).message }, 'disks could not be merged'),
+    )
+    parts.settling.schedule()
+  }
+  const seeds = async (): Promise<ChildDisk[]> => {
+    const result: ChildDisk[] = []
+    for (const [index, level] of levels.entries()) {
+      if (ways[index]?.isLent) await deltas.lend(vm.id, index)
+      const { lent, frozen = [] } = context.vms.find(vm.id).disks[index] ?? {}
+      const under = lent === undefined ? frozen : [lent, ...frozen]
+      const [nearest] = under
+      held.push(...under.map((id) => deltas.hold(id)))
+      const over = nearest === undefined ? {} : { over: context.paths.delta(nearest) }
+      const seed: DiskSeed =
+        ways[index]?.isLent && nearest !== undefined
+          ? { kind: 'empty', over: context.paths.delta(nearest) }
+          : { kind: 'copy', from: join(dir, diskFile(index, level)), ...over, reflink }
+      result.push({ seed, frozen: under })
+    }
+    return result
+  }
+  try {
+    await prepareDiskPoint(qemu, levels, userOf(context.host, vm.seat))
+  } catch (error) {
+    await merge()
+    throw error
+  }
+  return { levels, seeds, release: merge }
+}
+
+/**
+ * A commit that gave way to this fork has left a level over level 0, which stands still already and so can be lent:
+ * the fork need not wait. Only over another frozen delta that would be too deep.
+ */
+async function settleLevels(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Promise<number[]> {
+  const levels = await readLevels(qemu, vm.disks.length)
+  const left = [...levels.keys()].filter((index) => levels[index] !== 0 && vm.disks[index]?.lent === undefined)
+  if (left.some((index) => vm.disks[index]?.frozen !== undefined)) {
+    await mergeDisks(qemu, floorsOf(vm))
+    return readLevels(qemu, vm.disks.length)
+  }
+  for (const index of left) await parts.deltas.lend(vm.id, index)
+  return levels
+}
