@@ -37,7 +37,7 @@ describe('a daemon killed while a vm lends its disk delta', () => {
       await parent.commands.run(`dd if=/dev/urandom of=/dev/vda bs=1M seek=${40 + index} count=1 2>/dev/null; sync`)
       const expected = await sum(parent)
       const fork = parent.fork({ names: ['child'] }).catch((error: unknown) => error)
-      await host.until(`the fault at ${point} is reached`, () => Promise.resolve(!host.daemon.running))
+      assert.deepEqual(await host.daemon.endsWithin(60_000), { code: null, signal: 'SIGKILL' })
       await host.restart()
       await fork
       assert.equal(await sum(parent), expected)

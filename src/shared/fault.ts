@@ -1,8 +1,10 @@
 /**
  * Named fault points: places where a test can make the process die or fail, exactly as a power cut
- * or a full disk would. Off unless `RAMET_FAULT` names a point, as `<point>=kill` or `<point>=<errno>`,
- * optionally `@N` for the N-th time it is passed. Several are separated by commas.
+ * or a full disk would. Off unless `RAMET_FAULT` names a point, as `<point>=kill`, `<point>=stop` (until
+ * SIGCONT, so that something else can be made to happen just then) or `<point>=<errno>`, optionally `@N`
+ * for the N-th time it is passed. Several are separated by commas.
  */
+import { writeSync } from 'node:fs'
 import process from 'node:process'
 
 interface Armed {
@@ -23,5 +25,10 @@ export function faultPoint(name: string): void {
   fault.remaining -= 1
   if (fault.remaining !== 0) return
   if (fault.action === 'kill') process.kill(process.pid, 'SIGKILL')
+  if (fault.action === 'stop') {
+    writeSync(process.stderr.fd, `stopped at ${name}\n`)
+    process.kill(process.pid, 'SIGSTOP')
+    return
+  }
   throw Object.assign(new Error(`injected ${fault.action} at ${name}`), { code: fault.action })
 }

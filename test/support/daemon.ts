@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import process from 'node:process'
+import { setImmediate as breathe, setTimeout as after } from 'node:timers/promises'
 import { repositoryRoot } from '../../tools/rules/source.ts'
 
 const startMs = 60_000
@@ -77,6 +79,27 @@ export class Daemon {
     return this.#log
   }
 
+  /** Waits for its end. @throws when it does not come: the fault that should have ended it was not reached */
+  async endsWithin(timeoutMs: number): Promise<DaemonExit> {
+    return Promise.race([this.ended, lateAfter(timeoutMs, () => `the daemon runs on:\n${this.log.slice(-3000)}`)])
+  }
+
+  /** Waits until a fault has stopped it, lets `meanwhile` happen, and has it go on. */
+  async whileStoppedAt(point: string, timeoutMs: number, meanwhile: () => Promise<void> | void): Promise<void> {
+    const said = new Promise<void>((resolve) => {
+      const look = () => {
+        if (this.#log.includes(`stopped at ${point}`)) resolve()
+      }
+      this.#child.stderr?.on('data', look)
+      look()
+    })
+    await Promise.race([said, lateAfter(timeoutMs, () => `${point} was not reached:\n${this.log.slice(-3000)}`)])
+    // It says so just before it stops.
+    while (!/^State:\s+T/m.test(readFileSync(`/proc/${this.pid}/status`, 'utf8'))) await breathe()
+    await meanwhile()
+    this.#child.kill('SIGCONT')
+  }
+
   get running(): boolean {
     return this.#exit === undefined
   }
@@ -96,4 +119,9 @@ export class Daemon {
     clearTimeout(timer)
     assert.deepEqual(exit, { code: 0, signal: null }, `the daemon did not stop cleanly:\n${this.log.slice(-2000)}`)
   }
+}
+
+async function lateAfter(timeoutMs: number, message: () => string): Promise<never> {
+  await after(timeoutMs, undefined, { ref: false })
+  throw new Error(message())
 }
