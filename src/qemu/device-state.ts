@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
@@ -19,7 +19,7 @@ export interface DeviceState {
 
 /**
  * Saves the devices of a stopped guest. The guest stays stopped and can be continued, and saved again,
- * as often as one likes.
+ * as often as one likes. Its disks stay in service: the caller flushes what must be on them.
  *
  * @throws RametError `ILLEGAL_STATE` while the guest runs, `VMM_FAILED` when the file is not whole, `QMP_FAILED`
  */
@@ -27,14 +27,25 @@ export async function saveDeviceState(qemu: QemuProcess, options: ExecuteOptions
   // QEMU would stop a running guest, save, and go on: memory and devices would be of two moments.
   if ((await qemu.runState()) === 'running')
     throw new RametError('ILLEGAL_STATE', { message: 'the guest must be stopped while its devices are saved' })
+  const [blocks, blob] = await Promise.all([readRamBlocks(qemu.qmp), saveDeviceBlob(qemu, options)])
+  return { blob, blocks }
+}
+
+/**
+ * The device sections alone, for a caller that has just stopped the guest and knows the blocks already. The
+ * command is sent before this returns, so it follows whatever was sent to QEMU before.
+ *
+ * @throws RametError `VMM_FAILED` when the file is not whole, `QMP_FAILED`
+ */
+export async function saveDeviceBlob(qemu: QemuProcess, options: ExecuteOptions = {}): Promise<Buffer> {
   const path = join(qemu.dir, machineFiles.deviceState)
   try {
-    // A name relative to QEMU's working directory, which is the one place where its user may write.
-    const args = { filename: machineFiles.deviceState, live: true }
-    const saved = qemu.qmp.execute('xen-save-devices-state', args, options)
-    const [blocks] = await Promise.all([readRamBlocks(qemu.qmp), saved])
-    return { blob: extractDeviceBlob(await readForeignFile(path, limits.deviceStateBytes)), blocks }
+    // A name relative to QEMU's working directory, which is the one place where its user may write. Not `live`:
+    // that takes the disks out of service, and bringing them back reads their tables anew, on `cont`.
+    const args = { filename: machineFiles.deviceState, live: false }
+    await qemu.qmp.execute('xen-save-devices-state', args, options)
+    return extractDeviceBlob(readForeignFile(path, limits.deviceStateBytes))
   } finally {
-    await rm(path, { force: true })
+    rmSync(path, { force: true })
   }
 }

@@ -33,7 +33,7 @@ export async function readRomPages(
   try {
     const args = { val: firmwareEndAddress - sizeBytes, size: sizeBytes, filename: machineFiles.rom }
     await qemu.qmp.execute('pmemsave', args, options)
-    const data = await readForeignFile(path, limits.romBytes)
+    const data = readForeignFile(path, limits.romBytes)
     if (data.length !== sizeBytes) throw new RametError('VMM_FAILED', { message: 'QEMU wrote half a firmware' })
     return [{ block: firmwareBlock, offsetBytes: 0, data }]
   } finally {
