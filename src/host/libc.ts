@@ -31,12 +31,37 @@ export const fallocateRaw: (fd: number, mode: number, offset: Long, length: Long
   'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
 )
 export const flockRaw: (fd: number, operation: number) => number = libc.func('int flock(int fd, int operation)')
+export const madviseRaw: (start: Buffer, length: number, advice: number) => number = libc.func('madvise', 'int', [
+  'void *',
+  'size_t',
+  'int',
+])
+export const processVmReadvRaw: (
+  pid: number,
+  local: Uint32Array,
+  localCount: number,
+  remote: Uint32Array,
+  remoteCount: number,
+  flags: number,
+) => Long = libc.func('process_vm_readv', 'long', [
+  'int',
+  'void *',
+  'unsigned long',
+  'void *',
+  'unsigned long',
+  'unsigned long',
+])
 export const lseekRaw: (fd: number, offset: Long, whence: number) => Long = libc.func(
   'int64_t lseek(int fd, int64_t offset, int whence)',
 )
 export const syscallRaw: (number: number, a: Long, b: Long, c: Long, d: Long) => Long = libc.func(
   'long syscall(long number, long a, long b, long c, long d)',
 )
+
+/** Where a buffer's bytes lie in this process; they never move. */
+export function addressOf(buffer: ArrayBufferView): number {
+  return Number(koffi.address(buffer))
+}
 
 const errnoNames = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]))
 

@@ -3,6 +3,7 @@
  * a page would cost more than the read itself.
  */
 import { closeSync, openSync, readSync } from 'node:fs'
+import { scanPrivate } from './page-scan.ts'
 
 const pageBytes = 4096
 const wordBytes = 8
@@ -37,37 +38,60 @@ export function collectPrivateRuns(words: Uint32Array, firstPage: number, runs: 
     if (!isPrivatePage(words[page * 2 + 1] ?? 0)) continue
     const start = page
     while (page + 1 < pages && isPrivatePage(words[(page + 1) * 2 + 1] ?? 0)) page += 1
-    const run = { page: firstPage + start, count: page - start + 1 }
-    const last = runs[runs.length - 1]
-    if (last !== undefined && last.page + last.count === run.page) {
-      runs[runs.length - 1] = { page: last.page, count: last.count + run.count }
-    } else {
-      runs.push(run)
-    }
+    appendRun(runs, firstPage + start, page - start + 1)
   }
 }
 
 /**
- * The private pages of an address range, ascending. Reads 2 KiB for each MiB of the range.
+ * The private pages of an address range, ascending. Asks the kernel for runs where it knows how, or reads
+ * 2 KiB for each MiB of the range.
  *
  * @throws ErrnoError `ENOENT`, `EACCES`
  */
 export function readPrivateRuns(pid: number, start: number, end: number): PageRun[] {
+  return withPagemap(pid, (fd) => scanRuns(fd, start, end) ?? readRuns(fd, start, end))
+}
+
+/** The same out of the words of the page map, for any kernel. */
+export function readPrivateWords(pid: number, start: number, end: number): PageRun[] {
+  return withPagemap(pid, (fd) => readRuns(fd, start, end))
+}
+
+function withPagemap(pid: number, read: (fd: number) => PageRun[]): PageRun[] {
   const fd = openSync(`/proc/${pid}/pagemap`, 'r')
   try {
-    const runs: PageRun[] = []
-    const words = new Uint32Array(chunkWords * 2)
-    const total = (end - start) / pageBytes
-    for (let page = 0; page < total; ) {
-      const wanted = Math.min(chunkWords, total - page) * wordBytes
-      const got = readSync(fd, words, 0, wanted, (start / pageBytes + page) * wordBytes)
-      if (got < wordBytes) break
-      const pages = Math.floor(got / wordBytes)
-      collectPrivateRuns(words.subarray(0, pages * 2), page, runs)
-      page += pages
-    }
-    return runs
+    return read(fd)
   } finally {
     closeSync(fd)
   }
+}
+
+function scanRuns(fd: number, start: number, end: number): PageRun[] | undefined {
+  const runs: PageRun[] = []
+  const isDone = scanPrivate(fd, start, end, (from, to) =>
+    appendRun(runs, (from - start) / pageBytes, (to - from) / pageBytes),
+  )
+  return isDone ? runs : undefined
+}
+
+function readRuns(fd: number, start: number, end: number): PageRun[] {
+  const runs: PageRun[] = []
+  const words = new Uint32Array(chunkWords * 2)
+  const total = (end - start) / pageBytes
+  for (let page = 0; page < total; ) {
+    const wanted = Math.min(chunkWords, total - page) * wordBytes
+    const got = readSync(fd, words, 0, wanted, (start / pageBytes + page) * wordBytes)
+    if (got < wordBytes) break
+    const pages = Math.floor(got / wordBytes)
+    collectPrivateRuns(words.subarray(0, pages * 2), page, runs)
+    page += pages
+  }
+  return runs
+}
+
+/** Joined to the last run when it follows that without a gap. */
+function appendRun(runs: PageRun[], page: number, count: number): void {
+  const last = runs[runs.length - 1]
+  if (last === undefined || last.page + last.count !== page) runs.push({ page, count })
+  else runs[runs.length - 1] = { page: last.page, count: last.count + count }
 }
