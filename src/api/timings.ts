@@ -9,6 +9,8 @@ export const Timings = z
     queueMs: stage('Waiting for a turn'),
     freezeMs: stage('Workload of the source not executing'),
     pauseMs: stage('Source guest not executing'),
+    pauseMemoryMs: stage('Of the pause: devices and memory, and all else but the disks'),
+    pauseDiskMs: stage('Of the pause: freezing the disks, from when the guest stood'),
     foldMs: stage('Folding base and delta of a running source into a new base'),
     captureMs: stage('Saving device state and memory of the source'),
     diskMs: stage('Making the delta disks'),

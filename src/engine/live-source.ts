@@ -66,7 +66,7 @@ export async function captureSource(
         take: () => undefined,
         stream: async () => streamOf(vm, capture, parent.pages),
       },
-      timings: { freezeMs: capture.freezeMs, pauseMs: capture.pauseMs, captureMs: capture.copyMs, ...parent.timings },
+      timings: { ...capture.timings, ...parent.timings },
       release: async () => {
         parent.held?.[Symbol.dispose]()
         await disks.release()

@@ -1,13 +1,17 @@
 import type { OpenBase } from '../memory/base.ts'
-import { copyDelta, type Delta, listPrivateRuns, totalBytes } from '../memory/capture.ts'
-import { findGuestRam } from '../memory/guest-ram.ts'
-import { type DeviceState, saveDeviceState } from '../qemu/device-state.ts'
+import { prepareHelp } from '../memory/copy-helper.ts'
+import { copyDelta, type Delta } from '../memory/delta.ts'
+import { findGuestRam, type GuestRam } from '../memory/guest-ram.ts'
+import { listPrivateRuns, totalBytes } from '../memory/private-runs.ts'
+import { residentBuffer } from '../memory/resident-buffer.ts'
+import { type DeviceState, saveDeviceBlob } from '../qemu/device-state.ts'
 import { pauseGuest, resumeGuest } from '../qemu/incoming.ts'
 import type { PageRun } from '../qemu/migration-stream/encode.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import { readRamBlocks } from '../qemu/ram-blocks.ts'
 import { readRomPages } from '../qemu/rom-pages.ts'
 import { faultPoint } from '../shared/fault.ts'
+import { limits } from '../shared/limits.ts'
 import { Revert } from '../shared/revert.ts'
 import type { Workload } from './capture.ts'
 import { freezeDisks } from './disk-point.ts'
@@ -29,12 +33,21 @@ export interface LiveCapture {
   romPages: PageRun[]
   /** what the vm's memory has over its base */
   delta: Delta
-  /** workload not executing */
+  timings: PauseTimings
+}
+
+/** How long the vm stood still, as its user saw it. */
+export interface PauseTimings {
+  /** workload not executing: from the request to freeze it until the guest said that it had thawed it */
   freezeMs: number
-  /** guest not executing */
+  /** guest not executing: from the request to stop it until QEMU said that it runs */
   pauseMs: number
-  /** of the pause: copying memory */
-  copyMs: number
+  /** of the pause: waiting until the disks were frozen, besides which nothing but copying goes on */
+  pauseDiskMs: number
+  /** of the pause: all the rest. Stop, devices, memory, continue */
+  pauseMemoryMs: number
+  /** of the pause: from the first page looked for to the last one copied; devices are saved meanwhile */
+  captureMs: number
 }
 
 /** What a guest may write between the estimate of its delta and the stop, as a part of it and at least. */
@@ -42,21 +55,24 @@ const slack = { factor: 1.15, bytes: 16 * 1024 * 1024 }
 
 /**
  * Captures devices, memory delta and disks of a running vm in one stop. Everything that can be done while
- * the guest runs is done before: firmware read, buffer allocated and touched (copying into fresh memory is
- * several times slower).
+ * the guest runs is done before: firmware and table of blocks read, buffer made resident, the second copying
+ * thread started.
  *
- * @throws RametError as the steps; the vm runs on then, and its disks may be frozen: `mergeDisks`
+ * @throws RametError `NO_CAPACITY`, and as the steps; the vm runs on then, and its disks may be frozen: `mergeDisks`
  */
 export async function captureLive(options: LiveCaptureOptions): Promise<LiveCapture> {
   const { qemu, workload, signal, base } = options
+  const cancel = signal === undefined ? {} : { signal }
   const ram = findGuestRam({
     pid: qemu.identity.pid,
     sizeBytes: options.memoryBytes,
     ...(base === undefined ? {} : { baseId: base.id }),
   })
-  const romPages = await readRomPages(qemu, await readRamBlocks(qemu.qmp))
-  const estimate = totalBytes(listPrivateRuns(ram))
-  const buffer = Buffer.allocUnsafeSlow(Math.ceil(estimate * slack.factor) + slack.bytes).fill(1)
+  const blocks = await readRamBlocks(qemu.qmp)
+  const romPages = await readRomPages(qemu, blocks)
+  const estimateBytes = totalBytes(listPrivateRuns(ram))
+  if (estimateBytes >= limits.memoryHelpBytes) void prepareHelp()
+  const buffer = await residentBuffer(Math.ceil(estimateBytes * slack.factor) + slack.bytes, cancel)
   await using revert = new Revert()
   const freezeStartMs = performance.now()
   revert.add('thaw', () => workload.thaw())
@@ -64,19 +80,53 @@ export async function captureLive(options: LiveCaptureOptions): Promise<LiveCapt
   faultPoint('live.frozen')
   const pauseStartMs = performance.now()
   revert.add('continue', () => resumeGuest(qemu))
-  await pauseGuest(qemu)
-  faultPoint('live.paused')
-  // Disks first: saving the devices of a stopped guest takes its disks out of service until it goes on.
-  await freezeDisks(qemu, options.diskLevels)
-  const deviceState = await saveDeviceState(qemu)
-  const copyStartMs = performance.now()
-  const runs = listPrivateRuns(ram)
-  const delta = await copyDelta(ram, runs, totalBytes(runs) <= buffer.length ? buffer : undefined)
-  const copyMs = performance.now() - copyStartMs
+  const { blob, delta, pauseDiskMs, captureMs } = await captureStopped(options, ram, buffer)
   faultPoint('live.captured')
   revert.keep()
-  await resumeGuest(qemu)
-  const pauseMs = performance.now() - pauseStartMs
-  await workload.thaw()
-  return { deviceState, romPages, delta, copyMs, pauseMs, freezeMs: performance.now() - freezeStartMs }
+  const resumed = resumeGuest(qemu).then(() => performance.now() - pauseStartMs)
+  // Sent at once: it waits for the guest in its queue. Everything is captured, so that no child sees it.
+  const [pauseMs] = await Promise.all([resumed, workload.thaw()])
+  const freezeMs = performance.now() - freezeStartMs
+  const timings = { freezeMs, pauseMs, pauseDiskMs, pauseMemoryMs: pauseMs - pauseDiskMs, captureMs }
+  return { deviceState: { blob, blocks }, romPages, delta, timings }
+}
+
+interface Stopped {
+  blob: Buffer
+  delta: Delta
+  pauseDiskMs: number
+  captureMs: number
+}
+
+/**
+ * Stops the guest and captures it. QEMU has all its orders at once and takes them in turn, while memory is
+ * copied from outside. Nothing of it is under way any more when this has ended, whichever way: the guest may go on.
+ */
+async function captureStopped(options: LiveCaptureOptions, ram: GuestRam, buffer: Buffer): Promise<Stopped> {
+  const { qemu, signal } = options
+  const stopping = pauseGuest(qemu)
+  // Were it not stopped, the others would have been done too; so they are waited for, and the vm's disks merged.
+  const freezing = freezeDisks(qemu, options.diskLevels).then(() => performance.now())
+  const saving = saveDeviceBlob(qemu)
+  const copying = stopping.then(async () => {
+    const startMs = performance.now()
+    faultPoint('live.paused')
+    const delta = await copyNow(ram, buffer, signal === undefined ? {} : { signal })
+    return { delta, startMs, captureMs: performance.now() - startMs }
+  })
+  const [copied, frozenAtMs, blob] = await allOrFirst([copying, freezing, saving])
+  return { ...copied, blob, pauseDiskMs: Math.max(0, frozenAtMs - copied.startMs) }
+}
+
+/** A guest that has written more than it was given room for costs the making of more room, while it stands. */
+async function copyNow(ram: GuestRam, buffer: Buffer, options: { signal?: AbortSignal }): Promise<Delta> {
+  const runs = listPrivateRuns(ram)
+  const bytes = totalBytes(runs)
+  return copyDelta(ram, runs, bytes <= buffer.length ? buffer : await residentBuffer(bytes, options), options)
+}
+
+/** All results, or the first failure in the order given; either way after all have ended. */
+async function allOrFirst<T extends readonly unknown[]>(work: { [K in keyof T]: Promise<T[K]> }): Promise<T> {
+  await Promise.allSettled(work)
+  return (await Promise.all(work)) as unknown as T
 }

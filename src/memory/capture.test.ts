@@ -6,9 +6,11 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { allocatedBytes } from '../host/memfd.ts'
 import type { OpenBase } from './base.ts'
-import { copyDelta, foldBase, listPrivateRuns, totalBytes } from './capture.ts'
+import { foldBase } from './capture.ts'
+import { copyDelta } from './delta.ts'
 import { readFootprint } from './footprint.ts'
 import { findGuestRam } from './guest-ram.ts'
+import { listPrivateRuns, totalBytes } from './private-runs.ts'
 import { startPausedQemu } from './testing/paused-qemu.ts'
 
 const MiB = 1024 * 1024

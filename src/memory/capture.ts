@@ -1,17 +1,18 @@
 /**
  * Reading the memory of a stopped vm. First the private runs are listed, then they are copied: into a
- * delta (live fork: base + delta), or together with the old base into a new base (template, fold).
+ * delta (`delta.ts`), or together with the old base into a new base (template, fold).
  */
-import { closeSync, openSync, readSync } from 'node:fs'
 import { setImmediate as breathe } from 'node:timers/promises'
 import { dataExtents } from '../host/extents.ts'
 import type { ReadMemoryInfo } from '../host/meminfo.ts'
-import { readPrivateRuns } from '../host/pagemap.ts'
-import { errnoOf, RametError } from '../shared/errors.ts'
+import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
-import { BaseWriter, type OpenBase, pageBytes, type Run } from './base.ts'
+import { BaseWriter, type OpenBase, type Run } from './base.ts'
+import type { Delta } from './delta.ts'
 import type { GuestRam } from './guest-ram.ts'
 import { mergeSources, type Piece } from './merge-sources.ts'
+import { totalBytes } from './private-runs.ts'
+import { openMemory, readFully } from './vm-memory.ts'
 import { splitByZero } from './zero-pages.ts'
 
 /** Told of bytes done so far out of a total that is known from the start. */
@@ -20,51 +21,6 @@ export type Progress = (doneBytes: number, totalBytes: number) => void
 export interface CopyOptions {
   signal?: AbortSignal
   onProgress?: Progress
-}
-
-/** The pages of guest RAM that this vm does not share with its base, ascending; offsets are guest-physical. */
-export function listPrivateRuns(ram: GuestRam): Run[] {
-  const runs = readPrivateRuns(ram.pid, ram.start, ram.start + ram.sizeBytes)
-  return runs.map(({ page, count }) => ({ offsetBytes: page * pageBytes, lengthBytes: count * pageBytes }))
-}
-
-export function totalBytes(runs: readonly Run[]): number {
-  return runs.reduce((sum, run) => sum + run.lengthBytes, 0)
-}
-
-/** A vm's private pages: the bytes of all runs, one after another. */
-export interface Delta {
-  readonly runs: readonly Run[]
-  readonly bytes: Buffer
-}
-
-/**
- * Copies the runs of a stopped vm. Pages of zeros are kept: they may hide a page of the base.
- *
- * @param buffer at least as long as all runs; one that has been written before is three times as fast
- * @throws RametError `VMM_FAILED`, `PRIVILEGE`; the signal's reason when aborted
- */
-export async function copyDelta(ram: GuestRam, runs: readonly Run[], buffer?: Buffer, options: CopyOptions = {}) {
-  const total = totalBytes(runs)
-  const bytes = (buffer ?? Buffer.allocUnsafeSlow(total)).subarray(0, total)
-  using memory = openMemory(ram.pid)
-  let done = 0
-  let breath = 0
-  for (const run of runs) {
-    for (let at = 0; at < run.lengthBytes; ) {
-      const length = Math.min(run.lengthBytes - at, limits.memoryChunkBytes)
-      readFully(memory.fd, bytes, done, length, ram.start + run.offsetBytes + at)
-      at += length
-      done += length
-      breath += length
-      if (breath < limits.memoryChunkBytes) continue
-      breath = 0
-      options.onProgress?.(done, total)
-      options.signal?.throwIfAborted()
-      await breathe()
-    }
-  }
-  return { runs, bytes } satisfies Delta
 }
 
 export interface FoldOptions extends CopyOptions {
@@ -187,32 +143,4 @@ interface Sources {
 function readPiece(piece: Piece, chunk: Buffer, offsetBytes: number, sources: Sources): void {
   if (piece.source === 'vm') readFully(sources.memoryFd, chunk, 0, chunk.length, sources.ramStart + offsetBytes)
   else readFully(sources.baseFd, chunk, 0, chunk.length, offsetBytes)
-}
-
-function openMemory(pid: number): { fd: number } & Disposable {
-  try {
-    const fd = openSync(`/proc/${pid}/mem`, 'r')
-    return { fd, [Symbol.dispose]: () => closeSync(fd) }
-  } catch (error) {
-    if (errnoOf(error) === 'EACCES' || errnoOf(error) === 'EPERM') {
-      throw new RametError('PRIVILEGE', { message: `no permission to read the memory of process ${pid}`, cause: error })
-    }
-    throw new RametError('VMM_FAILED', { message: `the memory of process ${pid} cannot be opened`, cause: error })
-  }
-}
-
-function readFully(fd: number, buffer: Buffer, offset: number, length: number, position: number): void {
-  for (let done = 0; done < length; ) {
-    const got = readOnce(fd, buffer, offset + done, length - done, position + done)
-    if (got === 0) throw new RametError('VMM_FAILED', { message: 'the vm ended while its memory was read' })
-    done += got
-  }
-}
-
-function readOnce(fd: number, buffer: Buffer, offset: number, length: number, position: number): number {
-  try {
-    return readSync(fd, buffer, offset, length, position)
-  } catch (error) {
-    throw new RametError('VMM_FAILED', { message: 'guest memory cannot be read', cause: error })
-  }
 }

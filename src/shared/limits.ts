@@ -66,6 +66,10 @@ export const limits = {
   comfortableMemoryBytes: 2 * GiB,
   comfortableDiskBytes: 10 * GiB,
   memoryChunkBytes: 4 * MiB,
+  /** from here on a second thread helps to copy a delta */
+  memoryHelpBytes: 16 * MiB,
+  /** made resident before anybody else has a turn */
+  memoryPopulateBytes: 32 * MiB,
 
   // control groups
   cgroupRemoveAttempts: 200,
