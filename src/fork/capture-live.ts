@@ -70,7 +70,7 @@ export async function captureLive(options: LiveCaptureOptions): Promise<LiveCapt
   })
   const blocks = await readRamBlocks(qemu.qmp)
   const romPages = await readRomPages(qemu, blocks)
-  const estimateBytes = totalBytes(listPrivateRuns(ram))
+  const estimateBytes = totalBytes(await listPrivateRuns(ram))
   if (estimateBytes >= limits.memoryHelpBytes) void prepareHelp()
   const buffer = await residentBuffer(Math.ceil(estimateBytes * slack.factor) + slack.bytes, cancel)
   await using revert = new Revert()
@@ -120,7 +120,7 @@ async function captureStopped(options: LiveCaptureOptions, ram: GuestRam, buffer
 
 /** A guest that has written more than it was given room for costs the making of more room, while it stands. */
 async function copyNow(ram: GuestRam, buffer: Buffer, options: { signal?: AbortSignal }): Promise<Delta> {
-  const runs = listPrivateRuns(ram)
+  const runs = await listPrivateRuns(ram)
   const bytes = totalBytes(runs)
   return copyDelta(ram, runs, bytes <= buffer.length ? buffer : await residentBuffer(bytes, options), options)
 }

@@ -100,7 +100,7 @@ async function captureMemory(options: CaptureOptions): Promise<OpenBase> {
   return foldBase({
     id: options.newBaseId,
     ram,
-    runs: listPrivateRuns(ram),
+    runs: await listPrivateRuns(ram),
     ...(base === undefined ? {} : { base }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
     ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),

@@ -39,7 +39,7 @@ function contentOf(base: OpenBase): Buffer {
 
 async function foldOf(pid: number, id: string, base?: OpenBase): Promise<OpenBase> {
   const ram = findGuestRam({ pid, sizeBytes, ...(base === undefined ? {} : { baseId: base.id }) })
-  return await foldBase({ id, ram, runs: listPrivateRuns(ram), ...(base === undefined ? {} : { base }) })
+  return await foldBase({ id, ram, runs: await listPrivateRuns(ram), ...(base === undefined ? {} : { base }) })
 }
 
 test('an ordinary vm folds into a base, a child of it into another, each with the bytes of its guest', async () => {
@@ -63,7 +63,7 @@ test('an ordinary vm folds into a base, a child of it into another, each with th
     ...(process.getuid?.() === 0 ? { uid: 65534 } : {}),
   })
   const childRam = findGuestRam({ pid: child.pid, sizeBytes, baseId: base.id })
-  const runs = listPrivateRuns(childRam)
+  const runs = await listPrivateRuns(childRam)
   const delta = await copyDelta(childRam, runs)
   assert.equal(delta.bytes.length, totalBytes(runs))
   assert.ok(delta.bytes.length >= second.length && delta.bytes.length < second.length + 2 * MiB)

@@ -66,6 +66,8 @@ export const limits = {
   comfortableMemoryBytes: 2 * GiB,
   comfortableDiskBytes: 10 * GiB,
   memoryChunkBytes: 4 * MiB,
+  /** looked through for changed pages before anybody else has a turn: about a millisecond */
+  memoryListBytes: 64 * MiB,
   /** from here on a second thread helps to copy a delta */
   memoryHelpBytes: 16 * MiB,
   /** made resident before anybody else has a turn */
