@@ -21,6 +21,11 @@ export const TreeNode = z
     generation: z.int().nonnegative().describe('Generation.'),
     memory: use('Guest memory').describe('Memory, of a vm that runs.'),
     disk: use('Room on disk').describe('Disks, of a vm that has any.'),
+    chainDepth: z
+      .int()
+      .positive()
+      .optional()
+      .describe('Files of its deepest disk, its own delta included, of a vm that has any and was started once.'),
   })
   .meta({ id: 'TreeNode', description: 'A node of the lineage.' })
 export type TreeNode = z.infer<typeof TreeNode>

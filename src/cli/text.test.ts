@@ -32,7 +32,7 @@ test('the lineage is drawn', () => {
   const lines = treeLines([
     node('micro', undefined, { kind: 'image', state: 'ready' }),
     node('warm', 'micro', { kind: 'template', state: 'ready', generation: 0 }),
-    node('a', 'warm'),
+    node('a', 'warm', { chainDepth: 2 }),
     node('b', 'warm'),
     node('a-0', 'a', { generation: 2 }),
     node('copy', 'micro', { relation: 'clone', state: 'stopped' }),
@@ -40,7 +40,7 @@ test('the lineage is drawn', () => {
   assert.deepEqual(lines, [
     'image micro  (ready)',
     '├─ template warm  (ready, generation 0)',
-    '│  ├─ a  (running, generation 1)',
+    '│  ├─ a  (running, generation 1, depth 2)',
     '│  │  └─ a-0  (running, generation 2)',
     '│  └─ b  (running, generation 1)',
     '└─ copy  (stopped, generation 1, disks only)',

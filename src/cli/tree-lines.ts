@@ -37,8 +37,9 @@ export function treeLines(nodes: readonly TreeNode[]): string[] {
 function label(node: TreeNode): string {
   const kind = node.kind === 'vm' ? '' : `${node.kind} `
   const generation = node.kind === 'image' ? '' : `, generation ${node.generation}`
+  const depth = node.chainDepth === undefined ? '' : `, depth ${node.chainDepth}`
   const how = node.relation === 'clone' ? ', disks only' : ''
-  return `${kind}${node.name}  (${node.state}${generation}${how}${uses('memory', node.memory)}${uses('disk', node.disk)})`
+  return `${kind}${node.name}  (${node.state}${generation}${depth}${how}${uses('memory', node.memory)}${uses('disk', node.disk)})`
 }
 
 function uses(what: string, use: TreeNode['memory']): string {

@@ -1,4 +1,5 @@
 import type { ForkRequestInput, ForkResult } from '../api/fork.ts'
+import type { VmLayers } from '../api/layers.ts'
 import type { Port, PortPublish } from '../api/port.ts'
 import type { VmStats } from '../api/stats.ts'
 import type { Vm as VmInfo } from '../api/vm.ts'
@@ -212,6 +213,11 @@ export class Vm implements AsyncDisposable {
   /** What it uses: processor, memory private and shared, disks. @throws RametApiError `VM_NOT_FOUND` */
   async stats(options: CallOptions = {}): Promise<VmStats> {
     return await this.#transport.json<VmStats>({ path: `${this.#path()}/stats`, signal: options.signal })
+  }
+
+  /** What its memory and its disks stand on, from its own delta down, and who else uses each. @throws RametApiError `VM_NOT_FOUND` */
+  async layers(options: CallOptions = {}): Promise<VmLayers> {
+    return await this.#transport.json<VmLayers>({ path: `${this.#path()}/layers`, signal: options.signal })
   }
 
   /** Its console, as bytes. @throws RametApiError `VM_NOT_FOUND` */

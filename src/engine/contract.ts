@@ -14,6 +14,7 @@ import type { FileEntry, FileEvent, FileMakeDirectory, FileRename, FileWriteOpti
 import type { ForkRequest, ForkResult } from '../api/fork.ts'
 import type { DoctorReport, HostInfo } from '../api/host.ts'
 import type { Image, ImageBuild, ImageImport } from '../api/image.ts'
+import type { VmLayers } from '../api/layers.ts'
 import type { Operation, OperationKind, OperationState } from '../api/operation.ts'
 import type { Port, PortPublish } from '../api/port.ts'
 import type { Page, PageQuery } from '../api/primitives.ts'
@@ -77,6 +78,8 @@ export interface VmMethods {
   forkVm(ref: string, request: ForkRequest, context?: CallContext): Promise<Action<ForkResult>>
   /** @throws VM_NOT_FOUND, ILLEGAL_STATE, NAME_TAKEN, NO_SPACE */
   cloneVm(ref: string, request: VmClone, context?: CallContext): Promise<Action<Vm>>
+  /** What its memory and disks stand on, and who else uses it. @throws VM_NOT_FOUND */
+  vmLayers(ref: string): Promise<VmLayers>
   /** @throws VM_NOT_FOUND */
   vmStats(ref: string): Promise<VmStats>
   /**

@@ -25,6 +25,7 @@ import type { ForkParts } from './fork-parts.ts'
 import { ForkService } from './fork-service.ts'
 import { HostService } from './host-service.ts'
 import { ImageService } from './image-service.ts'
+import { readLayers } from './layers.ts'
 import { LogSweep } from './log-sweep.ts'
 import { paginate } from './page.ts'
 import { reconcile } from './reconcile.ts'
@@ -150,6 +151,10 @@ export class LocalEngine implements Engine {
 
   async vmStats(ref: string) {
     return this.#stats.read(this.#vm(ref))
+  }
+
+  async vmLayers(ref: string) {
+    return readLayers(this.#parts, this.#vm(ref), this.#stats)
   }
 
   readConsole(ref: string, options: ConsoleOptions) {

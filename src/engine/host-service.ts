@@ -98,6 +98,7 @@ export class HostService {
           ? { memory: { privateBytes: memory.guestPrivateBytes, sharedBytes: memory.guestSharedBytes } }
           : {}),
         ...(vm.disks.length === 0 ? {} : { disk: { privateBytes: disk.privateBytes, sharedBytes: disk.sharedBytes } }),
+        ...(disk.deepest === 0 ? {} : { chainDepth: disk.deepest }),
       }
     })
     return { nodes }

@@ -34,6 +34,7 @@ export class StatsReader {
     const { context, runtimes } = this.#parts
     const runtime = runtimes.get(vm.id)
     const memory = this.memory(vm)
+    const { deepest: _, ...disk } = await diskStats(context, vm)
     const guest = runtime === undefined ? undefined : await readGuest(runtime).catch(() => undefined)
     return {
       vmId: vm.id,
@@ -47,7 +48,7 @@ export class StatsReader {
         vmmBytes: memory.overheadBytes,
         ...(vm.limits.memoryBytes === undefined ? {} : { limitBytes: vm.limits.memoryBytes }),
       },
-      disk: await diskStats(context, vm),
+      disk,
       ...(guest === undefined ? {} : { guest }),
     }
   }
@@ -76,8 +77,8 @@ export class StatsReader {
   }
 }
 
-export async function diskStats(context: EngineContext, vm: VmRecord): Promise<VmStats['disk']> {
-  const sum = { privateBytes: 0, sharedBytes: 0, chainDepth: 0 }
+export async function diskStats(context: EngineContext, vm: VmRecord): Promise<VmStats['disk'] & { deepest: number }> {
+  const sum = { privateBytes: 0, sharedBytes: 0, chainDepth: 0, deepest: 0 }
   for (const index of vm.disks.keys()) {
     const { imagesDir, templatesDir, deltasDir } = context.paths
     const file = (level: number) => join(context.paths.vm(vm.id), diskFile(index, level))
@@ -89,7 +90,9 @@ export async function diskStats(context: EngineContext, vm: VmRecord): Promise<V
     // What is lent is read by others too, and no longer this vm's to write.
     sum[vm.disks[index]?.lent === undefined ? 'privateBytes' : 'sharedBytes'] += usage.privateBytes
     sum.sharedBytes += usage.sharedBytes
-    if (index === 0) sum.chainDepth = usage.depth + above.length
+    const depth = usage.depth + above.length
+    if (index === 0) sum.chainDepth = depth
+    sum.deepest = Math.max(sum.deepest, depth)
   }
   return sum
 }

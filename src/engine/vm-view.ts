@@ -5,9 +5,12 @@ import type { DiskRecord, ImageRecord, TemplateRecord, VmRecord } from './record
 
 const iso = (ms: number) => new Date(ms).toISOString()
 
+/** Name of a disk's device in the guest. */
+export const diskName = (index: number): string => `vd${String.fromCharCode(97 + index)}`
+
 function diskView(disk: DiskRecord, index: number): Disk {
   return {
-    name: `vd${String.fromCharCode(97 + index)}`,
+    name: diskName(index),
     sizeBytes: disk.sizeBytes,
     readOnly: false,
     ...(disk.base === undefined ? {} : { base: disk.base.ownerId }),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { DoctorReport, HostInfo, Version } from '../api/host.ts'
+import type { VmLayers } from '../api/layers.ts'
 import type { VmStats } from '../api/stats.ts'
 import type { Tree } from '../api/tree.ts'
 import { Harness } from './testing/harness.ts'
@@ -34,6 +35,7 @@ test('host, doctor, tree, stats and version', async () => {
   assert.equal((await harness.call('GET', '/v1/host/doctor')).json<DoctorReport>().usable, true)
   assert.equal((await harness.call('GET', '/v1/tree')).json<Tree>().nodes.length, 1)
   assert.equal((await harness.call('GET', '/v1/vms/web/stats')).json<VmStats>().disk.chainDepth, 2)
+  assert.equal((await harness.call('GET', '/v1/vms/web/layers')).json<VmLayers>().memory[0]?.owner.name, 'web')
   assert.match((await harness.call('GET', '/version')).json<Version>().version, /^\d+\.\d+\.\d+/)
 })
 

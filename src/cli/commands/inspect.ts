@@ -12,7 +12,7 @@ type Kind = (typeof kinds)[number]
 
 export default defineCommand({
   description:
-    'Shows all that is known of a vm, a template, an image or an operation, as JSON. They are looked for in this order; --type names the kind where several have one name.',
+    'Shows all that is known of a vm, a template, an image or an operation, as JSON; of a vm also the layers of its memory and of each disk, from its own delta down to the base, with their owners and who else stands on them. They are looked for in this order; --type names the kind where several have one name.',
   examples: [
     { line: 'ramet inspect web', does: 'Everything about web.' },
     { line: 'ramet inspect --type template web', does: 'About the template of that name.' },
@@ -30,8 +30,10 @@ export default defineCommand({
 async function find(ramet: Ramet, text: string, type: Kind | undefined, context: Context): Promise<object> {
   const { signal } = context
   const finders: Record<Kind, (how: 'exact' | 'near') => Promise<object>> = {
-    vm: async (how) =>
-      (how === 'exact' ? await ramet.vms.get(text, { signal }) : await resolveVm(ramet, text, signal)).info,
+    vm: async (how) => {
+      const vm = how === 'exact' ? await ramet.vms.get(text, { signal }) : await resolveVm(ramet, text, signal)
+      return { ...vm.info, layers: await vm.layers({ signal }) }
+    },
     template: async (how) =>
       (how === 'exact' ? await ramet.templates.get(text, { signal }) : await resolveTemplate(ramet, text, signal)).info,
     image: (how) => (how === 'exact' ? ramet.images.get(text, { signal }) : resolveImage(ramet, text, signal)),

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { capabilities, DoctorReport, Health, HostInfo, Version } from '../../api/host.ts'
+import { VmLayers } from '../../api/layers.ts'
 import { Ref } from '../../api/primitives.ts'
 import { VmStats } from '../../api/stats.ts'
 import { Tree } from '../../api/tree.ts'
@@ -107,6 +108,17 @@ export const hostRoutes: Route[] = [
     answer: { status: 200, schema: VmStats },
     errors: ['VM_NOT_FOUND'],
     handle: ({ engine, params }) => engine.vmStats(params.vm),
+  }),
+  valueRoute({
+    operationId: 'getVmLayers',
+    method: 'GET',
+    path: '/v1/vms/{vm}/layers',
+    tag: 'vms',
+    summary: 'What the memory and the disks of a vm stand on',
+    params: vmParams,
+    answer: { status: 200, schema: VmLayers },
+    errors: ['VM_NOT_FOUND'],
+    handle: ({ engine, params }) => engine.vmLayers(params.vm),
   }),
 ]
 

@@ -6,6 +6,7 @@ import type { FileEntry, FileEvent } from '../../api/file.ts'
 import { type ForkRequest, type ForkResult, frozenAtFork } from '../../api/fork.ts'
 import type { DoctorReport, HostInfo } from '../../api/host.ts'
 import type { Image, ImageImport } from '../../api/image.ts'
+import type { VmLayers } from '../../api/layers.ts'
 import { isFinal, type Operation, type OperationKind } from '../../api/operation.ts'
 import type { Port, PortPublish } from '../../api/port.ts'
 import type { Page, PageQuery } from '../../api/primitives.ts'
@@ -251,6 +252,13 @@ export class FakeEngine implements Engine {
       memory: { privateBytes: 4 * MiB, sharedBytes: 60 * MiB, swappedBytes: 0, vmmBytes: 33 * MiB },
       disk: { privateBytes: MiB, sharedBytes: 400 * MiB, chainDepth: 2 },
     }
+  }
+
+  async vmLayers(ref: string): Promise<VmLayers> {
+    this.#called('vmLayers')
+    const { id, name } = this.#vm(ref)
+    const delta = { role: 'delta' as const, owner: { kind: 'vm' as const, id, name }, allocatedBytes: 4 * MiB }
+    return { memory: [delta], disks: [] }
   }
 
   async readConsole(ref: string, { tailLines, follow, signal }: ConsoleOptions) {
