@@ -40,6 +40,24 @@ export const ForkRequest = z
       .enum(['running', 'ready'])
       .default('ready')
       .describe('running: QEMU says the guest runs · ready: the workload executes with its own identity.'),
+    pauseParent: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Leave the vm that is forked paused: it stands at the very moment of its children until it is resumed.',
+      ),
+    freeze: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Freeze the workload for the capture, and in each child until its identity is proved. With false only the guest as a whole is stopped: children execute for a moment in the name of their parent.',
+      ),
+    agent: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Work with the guest agent. With false nothing is asked of it: no hooks, no freeze, and children without an identity of their own, whose links stay down.',
+      ),
     image: frozen,
     cpus: frozen,
     memoryBytes: frozen,
@@ -54,6 +72,18 @@ export const ForkRequest = z
   .refine((fork) => fork.names === undefined || new Set(fork.names).size === fork.names.length, {
     path: ['names'],
     message: 'a name is given twice',
+  })
+  .refine((fork) => fork.agent || fork.files.length === 0, {
+    path: ['files'],
+    message: 'cannot be put into children without the guest agent',
+  })
+  .refine((fork) => fork.agent || fork.ports.length === 0, {
+    path: ['ports'],
+    message: 'cannot be published without the guest agent, which they go through',
+  })
+  .refine((fork) => fork.agent || Object.keys(fork.environment).length === 0, {
+    path: ['environment'],
+    message: 'cannot be set without the guest agent',
   })
   .refine((fork) => base64Chars(fork.files) <= Math.ceil(limits.injectedTotalBytes / 3) * 4, {
     path: ['files'],
@@ -90,6 +120,10 @@ export const ForkResult = z
   .object({
     results: z.array(ForkedChild).describe('One per child, in order.'),
     timings: Timings.describe('Stages of the call as a whole, milliseconds.'),
+    warnings: z
+      .array(z.string())
+      .optional()
+      .describe('What a caller must know of these children, sentences: they are not what a fork otherwise makes.'),
   })
   .meta({ id: 'ForkResult', description: 'What a fork made.' })
 export type ForkResult = z.infer<typeof ForkResult>

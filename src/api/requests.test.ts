@@ -20,6 +20,9 @@ test('requests get their defaults', () => {
     link: 'up',
     atomic: false,
     wait: 'ready',
+    pauseParent: false,
+    freeze: true,
+    agent: true,
   })
   assert.deepEqual(VmCreate.parse({ image: 'micro' }).restart, { mode: 'no' })
   assert.equal(ExecStart.parse({ command: 'date' }).detached, false)
@@ -34,6 +37,15 @@ test('requests get their defaults', () => {
 test('what is frozen passes the schema of a fork, so that the engine can name its value', () => {
   for (const field of frozenAtFork) assert.ok(ForkRequest.safeParse({ [field]: 'anything' }).success, field)
   assert.ok(!ForkRequest.safeParse({ machine: 'q35' }).success)
+})
+
+test('a fork without the agent takes nothing that only the agent could give', () => {
+  assert.ok(ForkRequest.safeParse({ agent: false, labels: { a: 'b' }, ttlSeconds: 60 }).success)
+  const file = { path: '/a', contentBase64: '' }
+  for (const given of [{ files: [file] }, { ports: [{ guestPort: 80 }] }, { environment: { A: 'b' } }]) {
+    assert.ok(ForkRequest.safeParse(given).success)
+    assert.ok(!ForkRequest.safeParse({ agent: false, ...given }).success, JSON.stringify(given))
+  }
 })
 
 test('names of a fork are as many as its children, and each once', () => {

@@ -112,6 +112,17 @@ export const Vm = z
     generation: z.int().nonnegative().describe('Identity number: rises with each fork or restore in its lineage.'),
     depth: z.int().nonnegative().describe('Forks between it and the vm that was booted.'),
     forkIndex: z.int().nonnegative().optional().describe('Place among the children of its fork call, from 0.'),
+    identity: z
+      .enum(['own', 'none'])
+      .describe(
+        'own: name, addresses and randomness of its own, proved · none: forked without its agent, it believes to be its parent, and its links stay down until it boots again.',
+      ),
+    frozenAtFork: z
+      .boolean()
+      .optional()
+      .describe(
+        'Whether its workload stood still from the capture until its identity was proved; absent unless it was forked.',
+      ),
     hostname: z.string().optional().describe('Host name in the guest.'),
     init: z.enum(['agent', 'system']).describe('First process: the Ramet agent, or the init system of the image.'),
     cpus: z.int().positive().describe('Virtual processors.'),

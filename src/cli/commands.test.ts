@@ -132,6 +132,33 @@ test('children are forked, and what a template decides is refused by its value',
   assert.match((await runCli(harness, ['tree'])).stdout, /^web {2}\(running, generation 0\)/m)
 })
 
+test('a fork of a vm tells people what it cost the parent, and children that are not as usual are marked', async () => {
+  await using harness = await withVms('web')
+  const forked = await runCli(harness, ['fork', 'web', '--name', 'one'])
+  assert.match(forked.stdout, /^NAME.*\none /)
+  assert.equal(forked.stderr, 'parent paused 41 ms, workload frozen 49 ms\n')
+  assert.doesNotMatch((await runCli(harness, ['ls'])).stdout, /NOTE/)
+  const bare = await runCli(harness, ['fork', 'web', '--name', 'nobody', '--no-agent'])
+  assert.match(bare.stderr, /\nThe children have no identity/)
+  await runCli(harness, ['fork', 'web', '--name', 'loose', '--no-freeze', '--pause-parent'])
+  const { stdout } = await runCli(harness, ['ls'])
+  assert.match(stdout, /^NAME .* NOTE$/m)
+  assert.match(stdout, /^nobody .* no identity, links down$/m)
+  assert.match(stdout, /^loose .* not frozen at fork$/m)
+  assert.equal((await runCli(harness, ['fork', 'web', '-q', '--name', 'quiet'])).stderr, '')
+  const { identity, layers } = JSON.parse((await runCli(harness, ['inspect', 'nobody'])).stdout)
+  assert.equal(identity, 'none')
+  assert.equal(layers.memory[0].owner.name, 'nobody')
+})
+
+test('a tree is drawn again and again while it is watched', async () => {
+  await using harness = await withVms('web')
+  const run = startCli(harness, ['tree', '--watch', '--interval', '10ms', '-q'])
+  await until(() => run.stdout.text.split('web').length > 3)
+  run.interrupts.receive('SIGINT')
+  assert.notEqual(await run.code, 0)
+})
+
 test('errors are three lines for people and a document for programs', async () => {
   await using harness = await withVms('web')
   const fail = () => {

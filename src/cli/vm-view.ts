@@ -8,8 +8,18 @@ export const portText = (port: { guestPort: number; hostPort: number; hostAddres
 
 const addressOf = (vm: VmInfo) => vm.nics.find((nic) => nic.ip !== undefined)?.ip?.replace(/\/\d+$/, '') ?? '-'
 
-/** How vms are listed. */
-export const vmColumns: readonly Column<VmInfo>[] = [
+/** What is out of the ordinary about a vm, for those who look at a list. */
+function noteOf(vm: VmInfo): string {
+  if (vm.identity === 'none') return 'no identity, links down'
+  return vm.frozenAtFork === false ? 'not frozen at fork' : ''
+}
+
+/** How vms are listed: with a column of notes when there is one. */
+export function vmColumnsFor(vms: readonly VmInfo[]): readonly Column<VmInfo>[] {
+  return vms.some((vm) => noteOf(vm) !== '') ? [...vmColumns, { heading: 'NOTE', of: noteOf }] : vmColumns
+}
+
+const vmColumns: readonly Column<VmInfo>[] = [
   { heading: 'NAME', of: (vm) => vm.name },
   { heading: 'STATE', of: (vm) => vm.state },
   { heading: 'FROM', of: (vm) => vm.source.name },

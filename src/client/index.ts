@@ -28,5 +28,12 @@ export { Ramet } from './ramet.ts'
 export { defaultDataDirectory } from './settings.ts'
 export { Template } from './template.ts'
 export { type TemplateCreateOptions, Templates } from './templates.ts'
-export { type CallOptions, type ForkOptions, type LogsOptions, Vm, type VmCreateOptions } from './vm.ts'
+export {
+  type CallOptions,
+  type ForkOptions,
+  type ForkReport,
+  type LogsOptions,
+  Vm,
+  type VmCreateOptions,
+} from './vm.ts'
 export { type VmListOptions, Vms } from './vms.ts'

@@ -2,7 +2,15 @@ import type { Template as TemplateInfo, TemplateUpdate } from '../api/template.t
 import { type ActionOptions, act } from './action.ts'
 import type { ForkError } from './errors.ts'
 import { path, type Transport } from './transport.ts'
-import { type CallOptions, type ForkOptions, forkAllFrom, forkFrom, type Vm } from './vm.ts'
+import {
+  type CallOptions,
+  type ForkOptions,
+  type ForkReport,
+  forkAllFrom,
+  forkFrom,
+  forkReportFrom,
+  type Vm,
+} from './vm.ts'
 
 /**
  * A vm that was stopped in the state wanted and sealed: children are forked from it in milliseconds.
@@ -72,6 +80,11 @@ export class Template {
   /** The same, all or none: if one child fails the others are removed. @throws RametApiError `FORK_INCOMPLETE` */
   async forkAll(options: ForkOptions = {}): Promise<Vm[]> {
     return await forkAllFrom(this.#transport, `${this.#path()}/fork`, options)
+  }
+
+  /** The same as {@link Template.fork}, with what it cost. @throws RametApiError */
+  async forkReport(options: ForkOptions & { atomic?: boolean } = {}): Promise<ForkReport> {
+    return await forkReportFrom(this.#transport, `${this.#path()}/fork`, options)
   }
 
   /** Removes it. @throws RametApiError `IN_USE` naming its children */

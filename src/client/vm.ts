@@ -15,6 +15,12 @@ import { type ApiRequest, path, type Transport } from './transport.ts'
 /** Options of a fork: those of the wire, and how to wait. */
 export type ForkOptions = Omit<ForkRequestInput, 'atomic'> & ActionOptions & { ttlMs?: number }
 
+/** What a fork made, and how: see {@link Vm.forkReport}. */
+export type ForkReport = Omit<ForkResult, 'results'> & {
+  /** One per child, in order: the child, or why it was not made. */
+  children: (Vm | ForkError)[]
+}
+
 /** Options of {@link Vm.create}: of an image that is booted, or a template that is forked. */
 export type VmCreateOptions = (
   | (Omit<VmCreateInput, 'image'> & { image: string; template?: never })
@@ -178,6 +184,16 @@ export class Vm implements AsyncDisposable {
     return await forkAllFrom(this.#transport, `${this.#path()}/fork`, options)
   }
 
+  /**
+   * The same as {@link Vm.fork}, with what it cost: how long this vm was paused and its workload frozen, and what a
+   * caller must know of children made without a freeze or without the agent.
+   *
+   * @throws RametApiError as {@link Vm.fork}, and {@link Vm.forkAll} with `atomic`
+   */
+  async forkReport(options: ForkOptions & { atomic?: boolean } = {}): Promise<ForkReport> {
+    return await forkReportFrom(this.#transport, `${this.#path()}/fork`, options)
+  }
+
   /** Copies its disks into a new vm, which boots instead of going on. @throws RametApiError `NAME_TAKEN`, `NO_SPACE` */
   async clone(options: VmCloneInput & ActionOptions = {}): Promise<Vm> {
     const { wire, action } = split(options)
@@ -264,8 +280,20 @@ export async function forkFrom(
   forkPath: string,
   options: ForkOptions,
 ): Promise<(Vm | ForkError)[]> {
-  const { results } = await forkRaw(transport, forkPath, options)
-  return results.map((child) => (child.ok ? new Vm(transport, child.vm) : new ForkError(child.name, child.error)))
+  return (await forkReportFrom(transport, forkPath, options)).children
+}
+
+/** @internal */
+export async function forkReportFrom(
+  transport: Transport,
+  forkPath: string,
+  options: ForkOptions & { atomic?: boolean },
+): Promise<ForkReport> {
+  const { results, ...report } = await forkRaw(transport, forkPath, options)
+  const children = results.map((child) =>
+    child.ok ? new Vm(transport, child.vm) : new ForkError(child.name, child.error),
+  )
+  return { ...report, children }
 }
 
 /** @internal */
@@ -278,7 +306,11 @@ export async function forkAllFrom(transport: Transport, forkPath: string, option
 }
 
 /** The fork as the wire has it, timings included. @internal */
-export async function forkRaw(transport: Transport, forkPath: string, options: ForkOptions): Promise<ForkResult> {
+export async function forkRaw(
+  transport: Transport,
+  forkPath: string,
+  options: ForkOptions & { atomic?: boolean },
+): Promise<ForkResult> {
   const { wire, action } = split(options)
   const request: ApiRequest = { method: 'POST', path: forkPath, json: wire }
   // Whoever wants to be told of the stages needs the operation while it is under way.

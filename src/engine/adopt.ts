@@ -5,6 +5,7 @@ import { bootId, isRunning } from '../host/process-identity.ts'
 import { resumeGuest } from '../qemu/incoming.ts'
 import { adoptQemu, type QemuProcess } from '../qemu/process.ts'
 import { asRametError } from '../shared/errors.ts'
+import { linksUp } from './agentless.ts'
 import { describeEnd } from './guest-end.ts'
 import { handOver } from './handed-over.ts'
 import type { EngineParts } from './parts.ts'
@@ -87,25 +88,33 @@ async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Pr
   const runState = await qemu.runState()
   const end = endFromRunState(runState)
   if (end !== undefined) return settleEnded(parts, vm, runtime, end)
-  runtime.guest.connect()
-  if (vm.state === 'capturing') await letGo(vm, runtime, runState)
-  else if (runState === 'paused' && vm.state !== 'paused' && vm.state !== 'pausing') await resumeGuest(qemu)
+  if (vm.identity !== 'none') runtime.guest.connect()
+  const staysPaused = vm.state === 'paused' || vm.state === 'pausing' || vm.capturedPaused === true
+  if (vm.state === 'capturing' && !staysPaused) await letGo(parts, vm, runtime, runState)
+  else if (runState === 'paused' && !staysPaused) await resumeGuest(qemu)
   // Only now: saving its devices took a stopped guest's disks out of service until it goes on.
   await parts.deltas.recover(vm.id)
   await mergeDisks(qemu, floorsOf(parts.context.vms.find(vm.id)))
-  const paused = runState === 'paused' && (vm.state === 'paused' || vm.state === 'pausing')
+  const paused = runState === 'paused' && staysPaused
   const nowMs = parts.context.clock.nowMs()
-  if (paused && vm.state !== 'paused') await settle(parts, vm, 'paused', ttlPaused(vm, nowMs), true)
+  const atRest = { ...ttlPaused(vm, nowMs), capturedPaused: undefined }
+  if (paused && vm.state !== 'paused') await settle(parts, vm, 'paused', atRest, true)
   if (!paused && vm.state !== 'running') await settle(parts, vm, 'running', ttlResumed(vm, nowMs), true)
   handOver(parts.context, vm.id)
   await parts.ports.publishAll(parts.context.vms.find(vm.id), 'again')
 }
 
 /** A capture was cut short: links up, guest on, workload thawed. */
-async function letGo(vm: VmRecord, runtime: VmRuntime, runState: string): Promise<void> {
+async function letGo(parts: EngineParts, vm: VmRecord, runtime: VmRuntime, runState: string): Promise<void> {
   if (runState !== 'running') await resumeGuest(runtime.qemu)
-  if (vm.link === 'up') await setLinks(runtime.qemu, vm.nics, true)
-  await thaw(await runtime.guest.session())
+  if (linksUp(vm)) await setLinks(runtime.qemu, vm.nics, true)
+  if (vm.identity === 'none') return
+  try {
+    await thaw(await runtime.guest.session())
+  } catch (error) {
+    // It may have been captured without its agent, because that is silent: no reason to end it.
+    parts.context.log.error({ vm: vm.name, error: asRametError(error).message }, 'its workload could not be thawed')
+  }
 }
 
 async function settleEnded(parts: EngineParts, vm: VmRecord, runtime: VmRuntime, end: GuestEnd): Promise<void> {

@@ -19,6 +19,7 @@ import { identify } from './identify.ts'
 import { confine } from './limits-of-vm.ts'
 import type { OperationHandle } from './operations.ts'
 import type { VmRecord } from './records.ts'
+import type { Changes } from './registry.ts'
 import { ttlStarted } from './ttl-changes.ts'
 import { discardVm } from './vm-actions.ts'
 import type { VmRuntime } from './vm-runtime.ts'
@@ -105,6 +106,8 @@ async function register(parts: ForkParts, plan: ChildPlan, child: ArmedChild): P
     hostname: name,
     forkIndex: plan.forkIndex,
     link: request.link,
+    ...(request.agent ? {} : { identity: 'none' as const }),
+    ...(plan.source.isFrozen ? {} : { frozenAtFork: false as const }),
     labels: request.labels,
     environment: { ...child.draft.environment, ...request.environment },
     ports: request.ports.map((port) => ({ ...port, hostPort: port.hostPort ?? 0 })),
@@ -168,9 +171,12 @@ interface Underway {
   ended: Promise<never>
 }
 
-/** Identity, files and hooks while the workload is still frozen and the links are down; then both are let go. */
+/**
+ * Identity, files and hooks while the workload is still frozen and the links are down; then both are let go. A
+ * workload that was not frozen executes meanwhile. Without the agent there is none of it, and the links stay down.
+ */
 async function becomeReady(parts: ForkParts, plan: ChildPlan, underway: Underway): Promise<VmRecord> {
-  const { context } = parts
+  if (!plan.request.agent) return settleRunning(parts, underway, {})
   const { vm, runtime, timings, ended } = underway
   const session = await Promise.race([personalize(parts, plan, underway), ended])
   faultPoint('fork.identified')
@@ -180,11 +186,17 @@ async function becomeReady(parts: ForkParts, plan: ChildPlan, underway: Underway
   if (vm.link === 'up') await setLinks(runtime.qemu, vm.nics, true)
   timings.readyMs = performance.now() - plan.requestedAtMs
   runtime.guest.publish(session)
+  return settleRunning(parts, underway, { agentProtocol: session.version })
+}
+
+async function settleRunning(parts: ForkParts, underway: Underway, changes: Changes<VmRecord>): Promise<VmRecord> {
+  const { context } = parts
+  const { vm, timings } = underway
   const nowMs = context.clock.nowMs()
   await transition(context, vm.id, 'started', (record) => ({
     ...ttlStarted(record, nowMs),
     startedAtMs: nowMs,
-    agentProtocol: session.version,
+    ...changes,
     timings,
   }))
   faultPoint('fork.recorded')

@@ -7,6 +7,7 @@ import { checkName, inventName } from '../shared/ids.ts'
 import { formatBytes, limits } from '../shared/limits.ts'
 import type { Action, CallContext } from './contract.ts'
 import { type ForkedGuest, forkChild } from './fork-child.ts'
+import { checkForkable, warningsOf } from './fork-conflicts.ts'
 import type { ForkParts } from './fork-parts.ts'
 import { type ForkSource, templateSource } from './fork-source.ts'
 import { checkLimits } from './limits-of-vm.ts'
@@ -14,7 +15,6 @@ import { captureSource } from './live-source.ts'
 import { inParallel } from './mutex.ts'
 import type { OperationHandle } from './operations.ts'
 import type { TemplateRecord, VmRecord } from './records.ts'
-import { illegal, next } from './state.ts'
 import { removeVm } from './vm-actions.ts'
 import { vmView } from './vm-view.ts'
 
@@ -31,6 +31,7 @@ export class ForkService {
     const requestedAtMs = call?.requestedAtMs ?? performance.now()
     const { context } = this.#parts
     refuseFrozen('template', template, request)
+    refuseManner(template, request)
     checkUsable(context.host.accelerator, template)
     checkLimits(request.limits, template.machine.memoryBytes)
     const names = this.#names(template, request)
@@ -53,19 +54,26 @@ export class ForkService {
     const requestedAtMs = call?.requestedAtMs ?? performance.now()
     const { context, runtimes } = this.#parts
     refuseFrozen('vm', vm, request)
-    if (next(vm.state, 'capture') === undefined) throw illegal(vm.name, vm.state, 'fork')
+    checkForkable(vm, request)
     checkLimits(request.limits, vm.machine.memoryBytes)
     const names = this.#names(vm, request)
     const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
     return context.operations.begin('vm.fork', target, call, (handle) =>
       // The vm is its children's disk until they have copied it: nothing else may happen to it meanwhile.
       runtimes.exclusively(vm.id, async () => {
-        const captured = await captureSource(this.#parts, context.vms.find(vm.id), names.length, handle)
+        const captured = await captureSource(this.#parts, context.vms.find(vm.id), request, handle)
+        let outcome: 'made' | 'failed' = 'failed'
         try {
           const result = await this.#forkAll(captured.source, request, names, { requestedAtMs, handle })
-          return { ...result, timings: { ...captured.timings, ...result.timings } }
+          if (result.results.some(({ ok }) => ok)) outcome = 'made'
+          const warnings = warningsOf(request, captured.source.isFrozen)
+          return {
+            ...result,
+            timings: { ...captured.timings, ...result.timings },
+            ...(warnings.length === 0 || outcome === 'failed' ? {} : { warnings }),
+          }
         } finally {
-          await captured.release()
+          await captured.release(outcome)
         }
       }),
     )
@@ -176,6 +184,21 @@ function refuseFrozen(what: 'template' | 'vm', parent: TemplateRecord | VmRecord
   throw new RametError('FROZEN_BY_TEMPLATE', {
     message: `${first} cannot be chosen at fork: ${what} ${parent.name} has ${values[first]}`,
     details: { options: given, values },
+  })
+}
+
+/** A template is at rest, and its children were frozen with it: these are for a vm that runs. */
+function refuseManner({ name }: TemplateRecord, request: ForkRequest): void {
+  const options = [
+    ...(request.pauseParent ? ['pauseParent'] : []),
+    ...(request.freeze ? [] : ['freeze']),
+    ...(request.agent ? [] : ['agent']),
+  ]
+  if (options.length === 0) return
+  throw new RametError('INVALID_ARGUMENT', {
+    message: `${options.join(', ')} cannot be chosen for a fork of template ${name}, which is at rest with its workload frozen`,
+    remediation: 'Leave it out; it is for the fork of a vm that runs.',
+    details: { options },
   })
 }
 

@@ -5,6 +5,8 @@ import type { TemplateRecord } from './records.ts'
 /** What children are forked from, at the moment of the fork: a template at rest, or the captured state of a vm. */
 export interface ForkSource {
   readonly parent: ForkParent
+  /** whether the workload stands still in what children load */
+  readonly isFrozen: boolean
   /** whether the guest has hooks to run in each child */
   readonly hasForkHooks: boolean
   /** whether the state was saved with the links down, so that children come up without one */
@@ -18,6 +20,7 @@ export interface ForkSource {
 export function templateSource(parts: ForkParts, template: TemplateRecord): ForkSource {
   return {
     parent: templateParent(template),
+    isFrozen: true,
     hasForkHooks: template.hasForkHooks,
     linksDown: true,
     take: () => parts.armed.take(template.id),

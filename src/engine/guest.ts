@@ -77,11 +77,12 @@ export class Guest {
   /**
    * The session that is open, or the one that is being opened.
    *
+   * @param timeoutMs for the latter, default `limits.linkConnectTimeoutMs`
    * @throws RametError `GUEST_UNREACHABLE` when none opens in time, or the signal's reason
    */
-  async session(signal?: AbortSignal): Promise<AgentSession> {
+  async session(signal?: AbortSignal, timeoutMs: number = limits.linkConnectTimeoutMs): Promise<AgentSession> {
     if (this.#current === undefined) throw unreachable(this.#options.vmName())
-    const timeout = AbortSignal.timeout(limits.linkConnectTimeoutMs)
+    const timeout = AbortSignal.timeout(timeoutMs)
     const either = signal === undefined ? timeout : AbortSignal.any([signal, timeout])
     const stopped = Promise.withResolvers<never>()
     const onAbort = () => stopped.reject(signal?.aborted ? signal.reason : unreachable(this.#options.vmName()))

@@ -1,22 +1,25 @@
-import { listDirectory } from '../agent/file.ts'
-import { freeze, thaw } from '../agent/freeze.ts'
-import { runHooks } from '../agent/hooks.ts'
-import type { AgentSession } from '../agent/session.ts'
+import type { ForkRequest } from '../api/fork.ts'
 import type { Timings } from '../api/timings.ts'
-import { captureLive, type LiveCapture } from '../fork/capture-live.ts'
+import { captureLive, type LiveCapture, type LiveCaptureOptions } from '../fork/capture-live.ts'
 import type { OpenBase } from '../memory/base.ts'
 import { foldDelta } from '../memory/capture.ts'
 import { nodeNames } from '../qemu/machine.ts'
 import { encodeStream, type PageRun } from '../qemu/migration-stream/encode.ts'
 import { assert } from '../shared/assert.ts'
+import { asRametError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
 import { limits } from '../shared/limits.ts'
 import { Revert } from '../shared/revert.ts'
+import { checkForkable } from './fork-conflicts.ts'
 import type { ForkParts } from './fork-parts.ts'
 import type { ForkSource } from './fork-source.ts'
 import { type LiveDisks, prepareLiveDisks } from './live-disks.ts'
 import type { OperationHandle } from './operations.ts'
+import { type Quiesced, quiesce } from './quiesce.ts'
 import type { VmRecord } from './records.ts'
+import { illegal } from './state.ts'
+import { ttlPaused } from './ttl-changes.ts'
+import { resumeVm } from './vm-actions.ts'
 import type { VmRuntime } from './vm-runtime.ts'
 import { transition } from './vm-states.ts'
 
@@ -24,79 +27,127 @@ import { transition } from './vm-states.ts'
 export interface LiveSource {
   source: ForkSource
   timings: Timings
-  release(): Promise<void>
+  /** @param outcome a parent that was to stay paused goes on after all when nothing came of its fork */
+  release(outcome: 'made' | 'failed'): Promise<void>
 }
 
 /**
- * Captures a running vm for `count` children: one stop, and it runs on. Small deltas are given to each child;
+ * Captures a vm for the children of a fork: one stop, and it runs on, unless it is to stay paused. Small deltas are given to each child;
  * where that would cost more than once the whole memory, base and delta are folded into a new base that all
  * children map (docs/decisions/0040).
  *
- * @throws RametError `ILLEGAL_STATE`, `GUEST_REFUSED` (a hook failed), `NO_CAPACITY`, `NO_SPACE`, `CANCELLED`;
- *   the vm runs on then
+ * @throws RametError `ILLEGAL_STATE`, `GUEST_UNREACHABLE`, `GUEST_REFUSED` (a hook failed), `NO_CAPACITY`,
+ *   `NO_SPACE`, `CANCELLED`; the vm is in the state that it was in then
  */
 export async function captureSource(
   parts: ForkParts,
   vm: VmRecord,
-  count: number,
+  request: ForkRequest,
   handle: OperationHandle,
 ): Promise<LiveSource> {
-  const { context } = parts
-  await transition(context, vm.id, 'capture', {}, 'fork')
-  const runtime = parts.runtimes.reachable(vm, 'fork')
+  checkForkable(vm, request)
+  const runtime = parts.runtimes.get(vm.id)
+  if (runtime === undefined) throw illegal(vm.name, vm.state, 'fork')
+  const fate = vm.state === 'paused' ? 'was-paused' : request.pauseParent ? 'stays-paused' : 'goes-on'
+  await begin(parts, vm)
   await using revert = new Revert()
   try {
-    const session = await runtime.guest.session(handle.signal)
     handle.progress({ stage: 'quiescing', message: `${vm.name} is captured` })
-    await runHooks(session, 'pre-snapshot', { signal: handle.signal })
-    const hasForkHooks = await hasHooks(session)
-    const disks = await prepareLiveDisks(parts, vm, runtime.qemu, count)
+    const quiesced = await quiesce(vm, runtime, request, handle)
+    const disks = await prepareLiveDisks(parts, vm, runtime.qemu, request.count)
     revert.add('disks', () => disks.release())
     const base = await parts.bases.ofVm(vm)
-    const capture = await captureNow(vm, runtime, session, { base, disks }, handle)
-    await transition(context, vm.id, 'started')
+    const capture = await captureNow({ vm, runtime, quiesced, base, disks, fate, handle })
+    await settle(parts, vm, fate, quiesced)
     const seeds = await disks.seeds()
-    const parent = await parentOf(parts, vm, { capture, base, count, handle })
+    const parent = await parentOf(parts, vm, { capture, base, count: request.count, handle })
     revert.keep()
     return {
       source: {
         parent: { ...parent.fork, disks: seeds },
-        hasForkHooks,
+        isFrozen: quiesced.isFrozen,
+        hasForkHooks: quiesced.hasForkHooks,
         linksDown: false,
         take: () => undefined,
         stream: async () => streamOf(vm, capture, parent.pages),
       },
-      timings: { ...capture.timings, ...parent.timings },
-      release: async () => {
+      timings: { ...timingsOf(capture, fate, quiesced), ...parent.timings },
+      release: async (outcome) => {
         parent.held?.[Symbol.dispose]()
         await disks.release()
+        if (outcome === 'failed') await letGoOn(parts, vm, fate)
         await parts.bases.sweep()
       },
     }
   } catch (error) {
-    if (context.vms.get(vm.id)?.state === 'capturing') await transition(context, vm.id, 'started')
+    await letGoOn(parts, vm, fate)
     throw error
   }
 }
 
-function captureNow(
-  vm: VmRecord,
-  runtime: VmRuntime,
-  session: AgentSession,
-  { base, disks }: { base: OpenBase | undefined; disks: LiveDisks },
-  handle: OperationHandle,
-): Promise<LiveCapture> {
+/** What becomes of the vm that is forked. */
+type Fate = LiveCaptureOptions['parent']
+
+async function begin(parts: ForkParts, vm: VmRecord): Promise<void> {
+  const { context } = parts
+  if (vm.state !== 'paused') await transition(context, vm.id, 'capture', {}, 'fork')
+  // Written down, so that a daemon that comes after this one leaves it standing too.
+  else await transition(context, vm.id, 'capture-paused', { capturedPaused: true }, 'fork')
+}
+
+/** The capture is over: the vm is again what it was, or stays paused with its workload frozen in it. */
+async function settle(parts: ForkParts, vm: VmRecord, fate: Fate, { isFrozen }: Quiesced): Promise<void> {
+  const { context } = parts
+  if (fate === 'goes-on') return void (await transition(context, vm.id, 'started'))
+  if (fate === 'was-paused') return void (await transition(context, vm.id, 'paused', { capturedPaused: undefined }))
+  await transition(context, vm.id, 'paused', (record) => ({
+    ...ttlPaused(record, context.clock.nowMs()),
+    ...(isFrozen ? { frozenWhilePaused: true as const } : {}),
+  }))
+  parts.ttl.reschedule()
+}
+
+/** Nothing came of the fork: the vm goes on, if it did before. Never throws. */
+async function letGoOn(parts: ForkParts, vm: VmRecord, fate: Fate): Promise<void> {
+  const { context } = parts
+  const state = context.vms.get(vm.id)?.state
+  try {
+    if (state === 'capturing' && fate === 'was-paused')
+      await transition(context, vm.id, 'paused', { capturedPaused: undefined })
+    else if (state === 'capturing') await transition(context, vm.id, 'started')
+    else if (state === 'paused' && fate === 'stays-paused') await resumeVm(parts, vm.id)
+  } catch (error) {
+    context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a vm could not go on after its fork')
+  }
+}
+
+interface CaptureRun {
+  vm: VmRecord
+  runtime: VmRuntime
+  quiesced: Quiesced
+  base: OpenBase | undefined
+  disks: LiveDisks
+  fate: Fate
+  handle: OperationHandle
+}
+
+function captureNow({ vm, runtime, quiesced, base, disks, fate, handle }: CaptureRun): Promise<LiveCapture> {
   return captureLive({
     qemu: runtime.qemu,
-    workload: {
-      freeze: async (signal) => void (await freeze(session, signal === undefined ? {} : { signal })),
-      thaw: () => thaw(session),
-    },
+    workload: quiesced.workload,
     memoryBytes: vm.machine.memoryBytes,
     diskLevels: disks.levels,
     ...(base === undefined ? {} : { base }),
+    parent: fate,
     signal: handle.signal,
   })
+}
+
+/** A parent that stands has not stood for a time that could be told. */
+function timingsOf(capture: LiveCapture, fate: Fate, { isFrozen }: Quiesced): Timings {
+  const { freezeMs, captureMs, ...pause } = capture.timings
+  if (fate !== 'goes-on') return { captureMs }
+  return { ...(isFrozen ? { freezeMs } : {}), ...pause, captureMs }
 }
 
 interface Parent {
@@ -155,12 +206,4 @@ function streamOf(vm: VmRecord, capture: LiveCapture, pages: readonly PageRun[])
     pages: [...pages, ...capture.romPages],
     deviceBlob: capture.deviceState.blob,
   })
-}
-
-async function hasHooks(session: AgentSession): Promise<boolean> {
-  try {
-    return (await listDirectory(session, '/etc/ramet/post-fork.d')).totalCount > 0
-  } catch {
-    return false
-  }
 }

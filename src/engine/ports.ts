@@ -2,6 +2,7 @@ import { PortForwarder } from '../agent/port-forwarder.ts'
 import type { Port, PortPublish } from '../api/port.ts'
 import { asRametError, RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
+import { requireAgent } from './agentless.ts'
 import type { EngineContext } from './context.ts'
 import type { PortRecord, VmRecord } from './records.ts'
 import type { Runtimes } from './runtimes.ts'
@@ -23,6 +24,7 @@ export class Ports {
   }
 
   async #publish(vm: VmRecord, request: PortPublish): Promise<Port> {
+    if (this.#runtimes.get(vm.id) !== undefined) requireAgent(vm, 'publish a port of')
     if (vm.ports.some((port) => port.guestPort === request.guestPort))
       throw new RametError('IN_USE', { message: `port ${request.guestPort} of ${vm.name} is published already` })
     if (vm.ports.length >= limits.portMaxCount)

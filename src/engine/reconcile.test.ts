@@ -32,6 +32,47 @@ test('a child that was started again when the daemon died keeps its disks', asyn
   assert.equal(second.context.vms.nameTaken('other'), false)
 })
 
+test('a child of a running vm that was on its way when the daemon died goes, as one of a template does', async () => {
+  await using first = await TestEngine.open()
+  const template = await first.createTemplate()
+  await (await first.forks.fork(template, ForkRequest.parse({ names: ['child'] }))).done
+  const { id } = first.context.vms.find('child')
+  await first.context.vms.update(id, { state: 'starting', source: { kind: 'vm', id: 'vm-1', name: 'web' } })
+  await using second = (await first.restart()).engine
+  assert.equal(second.context.vms.nameTaken('child'), false)
+})
+
+test('a vm that was captured when the daemon died goes on; one that was paused before stands again', async () => {
+  await using first = await TestEngine.open()
+  for (const name of ['ran', 'stood']) {
+    const { id } = await first.createVm({ name })
+    first.vmm.of(id).status = 'paused'
+    await first.context.vms.update(id, { state: 'capturing', ...(name === 'stood' ? { capturedPaused: true } : {}) })
+  }
+  await using second = (await first.restart()).engine
+  const states = ['ran', 'stood'].map((name) => second.context.vms.find(name))
+  assert.deepEqual(
+    states.map(({ id, state }) => [state, second.vmm.of(id).status]),
+    [
+      ['running', 'running'],
+      ['paused', 'paused'],
+    ],
+  )
+  assert.equal(states[1]?.capturedPaused, undefined)
+})
+
+test('a vm that was captured is not ended because its agent will not thaw it', async () => {
+  await using first = await TestEngine.open()
+  const { id } = await first.createVm({ name: 'web' })
+  await first.context.vms.update(id, { state: 'capturing' })
+  first.vmm.interfere = (what) => {
+    if (what === 'thaw') throw new TypeError('no')
+  }
+  await using second = (await first.restart()).engine
+  assert.equal(second.context.vms.find('web').state, 'running')
+  assert.ok(second.parts.runtimes.get(id))
+})
+
 test('a vm that was being paused when the daemon died stands, and its time to live with it', async () => {
   await using first = await TestEngine.open()
   const vm = await first.createVm({ ttlSeconds: 1000 })

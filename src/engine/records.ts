@@ -63,6 +63,14 @@ export interface VmRecord {
   generation: number
   depth: number
   forkIndex?: number
+  /** forked without its agent: the guest believes to be its parent, so its links stay down until it boots again */
+  identity?: 'none'
+  /** false: forked without a freeze, its workload executed before its identity was proved */
+  frozenAtFork?: false
+  /** its workload is frozen in it while it is paused, since it was forked so: to be thawed when it goes on */
+  frozenWhilePaused?: true
+  /** while it is captured: it was paused before, and is to be so again */
+  capturedPaused?: true
   hostname: string
   /** small number that nothing else on this host has: its user id and its addresses follow from it */
   seat: number

@@ -3,6 +3,7 @@ import type { AgentSession } from '../agent/session.ts'
 import { machineFiles } from '../qemu/machine.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import { RametError } from '../shared/errors.ts'
+import { requireAgent } from './agentless.ts'
 import { ConsoleLog } from './console.ts'
 import type { EngineContext } from './context.ts'
 import { Guest } from './guest.ts'
@@ -128,10 +129,11 @@ export class Runtimes {
     this.#consoles.delete(vmId)
   }
 
-  /** The runtime of a vm whose agent can be asked. @throws RametError `ILLEGAL_STATE` */
+  /** The runtime of a vm whose agent can be asked. @throws RametError `ILLEGAL_STATE`, `GUEST_UNREACHABLE` */
   reachable(vm: VmRecord, verb: string): VmRuntime {
     const runtime = this.#runtimes.get(vm.id)
     if (runtime === undefined || !reachableStates.has(vm.state)) throw illegal(vm.name, vm.state, verb)
+    requireAgent(vm, verb)
     return runtime
   }
 

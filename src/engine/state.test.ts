@@ -11,6 +11,7 @@ const actions: VmAction[] = [
   'paused',
   'resume',
   'capture',
+  'capture-paused',
   'stop',
   'stopped',
   'kill',

@@ -18,6 +18,8 @@ export type VmAction =
   | 'resume'
   /** running: memory and devices are about to be saved */
   | 'capture'
+  /** paused: the same, of a guest that stands still already */
+  | 'capture-paused'
   /** running, paused */
   | 'stop'
   /** anything with a process: the guest or its QEMU ended as wanted, or by the guest's own decision */
@@ -41,7 +43,14 @@ const transitions: Record<VmState, Partial<Record<VmAction, VmState>>> = {
     failed: 'failed',
   },
   pausing: { paused: 'paused', started: 'running', stopped: 'stopped', kill: 'stopping', failed: 'failed' },
-  paused: { resume: 'resuming', stop: 'stopping', stopped: 'stopped', kill: 'stopping', failed: 'failed' },
+  paused: {
+    resume: 'resuming',
+    'capture-paused': 'capturing',
+    stop: 'stopping',
+    stopped: 'stopped',
+    kill: 'stopping',
+    failed: 'failed',
+  },
   resuming: { started: 'running', paused: 'paused', stopped: 'stopped', kill: 'stopping', failed: 'failed' },
   capturing: {
     started: 'running',

@@ -153,6 +153,9 @@ export class TemplateService {
       link: vm.link,
       atomic: false,
       wait: 'ready',
+      pauseParent: false,
+      freeze: true,
+      agent: true,
       ...(vm.ttlMs === undefined ? {} : { ttlSeconds: vm.ttlMs / 1000 }),
     }
     handle.progress({ stage: 'restarting', message: `${vm.name} goes on as the first child` })

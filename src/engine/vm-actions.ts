@@ -1,10 +1,12 @@
 import { setClock } from '../agent/clock.ts'
+import { thaw } from '../agent/freeze.ts'
 import { shutDown } from '../agent/shutdown.ts'
 import type { OperationKind } from '../api/operation.ts'
 import type { VmStop } from '../api/vm-create.ts'
 import { pauseGuest, resumeGuest } from '../qemu/incoming.ts'
 import { asRametError, RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
+import { requireAgent } from './agentless.ts'
 import type { OperationHandle } from './operations.ts'
 import type { EngineParts } from './parts.ts'
 import type { VmRecord } from './records.ts'
@@ -41,18 +43,35 @@ export async function pauseVm(parts: EngineParts, id: string): Promise<VmRecord>
   return paused
 }
 
+/**
+ * Lets a paused guest go on, and its workload, which a fork may have left frozen in it.
+ *
+ * @throws RametError when the workload could not be thawed; the guest executes then
+ */
+async function wake(vm: VmRecord, runtime: VmRuntime): Promise<Changes<VmRecord>> {
+  await resumeGuest(runtime.qemu)
+  if (!vm.frozenWhilePaused) return {}
+  await thaw(await runtime.guest.session())
+  return { frozenWhilePaused: undefined }
+}
+
 /** Lets the guest go on, and tells it what time it is by now. */
 export async function resumeVm(parts: EngineParts, id: string): Promise<VmRecord> {
   const { context } = parts
   const runtime = runtimeOf(parts, id, 'resume')
   const vm = await transition(context, id, 'resume')
+  let awake: Changes<VmRecord>
   try {
-    await resumeGuest(runtime.qemu)
+    awake = await wake(vm, runtime)
   } catch (error) {
+    await pauseGuest(runtime.qemu).catch(() => {})
     await transition(context, id, 'paused')
     throw error
   }
-  const running = await transition(context, id, 'started', (record) => ttlResumed(record, context.clock.nowMs()))
+  const running = await transition(context, id, 'started', (record) => ({
+    ...ttlResumed(record, context.clock.nowMs()),
+    ...awake,
+  }))
   parts.ttl.reschedule()
   try {
     await setClock(await runtime.guest.session(), 0)
@@ -72,12 +91,14 @@ export async function stopVm(
   const { context } = parts
   const runtime = runtimeOf(parts, id, 'stop')
   const before = context.vms.find(id)
+  if (!options.force) requireAgent(before, 'stop')
   const vm = await transition(context, id, 'stop')
   const timeoutMs = options.timeoutMs ?? limits.guestShutdownTimeoutMs
   handle.progress({ stage: 'stopping', message: `${vm.name} shuts down` })
   const deadline = AbortSignal.any([AbortSignal.timeout(timeoutMs), handle.signal])
+  let awake: Changes<VmRecord> = {}
   try {
-    if (before.state === 'paused') await resumeGuest(runtime.qemu)
+    if (before.state === 'paused') awake = await wake(before, runtime)
     await shutDown(await runtime.guest.session(deadline), { signal: deadline })
     await endWithin(runtime, deadline)
   } catch (error) {
@@ -85,7 +106,10 @@ export async function stopVm(
     const ended = await Promise.race([runtime.ended, Promise.resolve(undefined)])
     if (ended === undefined) {
       // It runs on; should it end yet, that is its own doing.
-      await transition(context, id, 'started', (record) => ttlResumed(record, context.clock.nowMs()))
+      await transition(context, id, 'started', (record) => ({
+        ...ttlResumed(record, context.clock.nowMs()),
+        ...awake,
+      }))
       parts.ttl.reschedule()
       handle.signal.throwIfAborted()
       throw new RametError('TIMEOUT', {

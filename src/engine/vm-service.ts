@@ -6,6 +6,7 @@ import { setLinks } from '../fork/capture.ts'
 import { checkMemoryFor } from '../memory/base.ts'
 import { asRametError, RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
+import { linksUp, requireAgent } from './agentless.ts'
 import { cloneRecord, makeClone } from './clone.ts'
 import { tailOf } from './console.ts'
 import type { Action, CallContext, ConsoleOptions, VmQuery } from './contract.ts'
@@ -16,7 +17,7 @@ import { matchesLabels, paginate } from './page.ts'
 import type { EngineParts } from './parts.ts'
 import type { VmRecord } from './records.ts'
 import { Restarts } from './restarts.ts'
-import { illegal, next, type VmAction } from './state.ts'
+import { illegal, liveStates, next, type VmAction } from './state.ts'
 import { ttlChanged } from './ttl-changes.ts'
 import { cutShort, killVm, pauseVm, removeVm, resumeVm, stopVm } from './vm-actions.ts'
 import { bootVm } from './vm-boot.ts'
@@ -87,6 +88,7 @@ export class VmService {
     const vm = context.vms.find(ref)
     const { ttlSeconds, limits, ...plain } = changes
     if (limits !== undefined) checkLimits(limits, vm.machine.memoryBytes)
+    if (changes.link === 'up' && liveStates.has(vm.state)) requireAgent(vm, 'bring up the links of')
     const nowMs = context.clock.nowMs()
     const running = runtimes.get(vm.id)
     const ttlMs = ttlSeconds === null || ttlSeconds === undefined ? undefined : ttlSeconds * 1000
@@ -108,7 +110,7 @@ export class VmService {
     return runtimes.exclusively(id, async () => {
       const vm = context.vms.get(id)
       const runtime = runtimes.get(id)
-      if (vm !== undefined && runtime !== undefined) await setLinks(runtime.qemu, vm.nics, vm.link === 'up')
+      if (vm !== undefined && runtime !== undefined) await setLinks(runtime.qemu, vm.nics, linksUp(vm))
     })
   }
 

@@ -1,6 +1,7 @@
 import type { Template } from '../api/template.ts'
 import type { Disk, Nic, Vm } from '../api/vm.ts'
 import { addressOf } from '../fork/seat.ts'
+import { linksUp } from './agentless.ts'
 import type { DiskRecord, ImageRecord, TemplateRecord, VmRecord } from './records.ts'
 
 const iso = (ms: number) => new Date(ms).toISOString()
@@ -22,7 +23,8 @@ function nicView(vm: VmRecord): Nic[] {
     name: `eth${index}`,
     network: nic.network,
     mac: nic.mac,
-    ...(nic.network === 'none' ? {} : { ip: addressOf(vm.seat, index) }),
+    // One without an identity of its own has its parent's, which is no address of it.
+    ...(nic.network === 'none' || vm.identity === 'none' ? {} : { ip: addressOf(vm.seat, index) }),
   }))
 }
 
@@ -40,13 +42,15 @@ export function vmView(vm: VmRecord): Vm {
     generation: vm.generation,
     depth: vm.depth,
     ...(vm.forkIndex === undefined ? {} : { forkIndex: vm.forkIndex }),
+    identity: vm.identity ?? 'own',
+    ...(vm.parentId === undefined ? {} : { frozenAtFork: vm.frozenAtFork ?? true }),
     hostname: vm.hostname,
     init: vm.init,
     cpus: vm.machine.cpuCount,
     memoryBytes: vm.machine.memoryBytes,
     disks: vm.disks.map(diskView),
     nics: nicView(vm),
-    link: vm.link,
+    link: linksUp(vm) ? 'up' : 'down',
     labels: vm.labels,
     environment: vm.environment,
     ports: vm.ports,

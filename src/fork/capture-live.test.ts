@@ -36,7 +36,11 @@ async function assertRuns(qemu: QemuProcess): Promise<void> {
   await counterPasses(qemu, (await readCounter(qemu)) + 10)
 }
 
-const common = (fixture: GuestFixture) => ({ memoryBytes: fixture.machine.memoryBytes, diskLevels: [] })
+const common = (fixture: GuestFixture) => ({
+  memoryBytes: fixture.machine.memoryBytes,
+  parent: 'goes-on' as const,
+  diskLevels: [],
+})
 
 test('a guest is captured again and again, and runs on each time', async () => {
   await using fixture = new GuestFixture()

@@ -24,10 +24,12 @@ export interface LiveCaptureOptions {
   diskLevels: readonly number[]
   /** base that the vm runs on; absent for fresh memory */
   base?: OpenBase
+  /** goes-on · stays-paused: left standing, its workload frozen · was-paused: stands already, and does so afterwards whatever happens */
+  parent: 'goes-on' | 'stays-paused' | 'was-paused'
   signal?: AbortSignal
 }
 
-/** The state of a running vm at one moment, which is over: the vm runs on. Its disks are frozen since. */
+/** The state of a vm at one moment; unless it is to stand, that is over and it runs on. Its disks are frozen since. */
 export interface LiveCapture {
   deviceState: DeviceState
   romPages: PageRun[]
@@ -79,13 +81,14 @@ export async function captureLive(options: LiveCaptureOptions): Promise<LiveCapt
   await workload.freeze(signal)
   faultPoint('live.frozen')
   const pauseStartMs = performance.now()
-  revert.add('continue', () => resumeGuest(qemu))
+  const goesOn = options.parent === 'goes-on'
+  if (options.parent !== 'was-paused') revert.add('continue', () => resumeGuest(qemu))
   const { blob, delta, pauseDiskMs, captureMs } = await captureStopped(options, ram, buffer)
   faultPoint('live.captured')
   revert.keep()
-  const resumed = resumeGuest(qemu).then(() => performance.now() - pauseStartMs)
+  const resumed = (goesOn ? resumeGuest(qemu) : Promise.resolve()).then(() => performance.now() - pauseStartMs)
   // Sent at once: it waits for the guest in its queue. Everything is captured, so that no child sees it.
-  const [pauseMs] = await Promise.all([resumed, workload.thaw()])
+  const [pauseMs] = await Promise.all([resumed, goesOn ? workload.thaw() : undefined])
   const freezeMs = performance.now() - freezeStartMs
   const timings = { freezeMs, pauseMs, pauseDiskMs, pauseMemoryMs: pauseMs - pauseDiskMs, captureMs }
   return { deviceState: { blob, blocks }, romPages, delta, timings }

@@ -48,6 +48,8 @@ export const limits = {
   forkMaxCount: 100,
   forkParallelCount: 4,
   forkDeltaBytes: 64 * MiB,
+  /** that the agent of a vm may take to answer before its fork is given up */
+  forkAgentTimeoutMs: 10_000,
   armedMaxCount: 64,
 
   // QEMU

@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises'
-import { ForkError, type Template, type Vm } from '../../client/index.ts'
+import { ForkError, type ForkReport, type Template, type Vm } from '../../client/index.ts'
 import { RametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import { defineCommand, flag, hidden, list, parsed, required, type Values, value } from '../command.ts'
 import type { Context } from '../context.ts'
+import { parentLine } from '../fork-lines.ts'
 import { formatDuration } from '../format.ts'
-import { line } from '../io.ts'
+import { line, note } from '../io.ts'
 import { machineOptions, machineRequest } from '../options/machine.ts'
 import { runOptions, runRequest } from '../options/run.ts'
 import { type Column, showList } from '../output.ts'
@@ -27,6 +28,10 @@ const forkOptions = {
     'up',
     'down',
   ]),
+  pauseParent: flag('--pause-parent', 'leave the forked vm paused, at the very moment of its children'),
+  // commander makes “freeze” and “agent” of them, true unless given
+  freeze: flag('--no-freeze', 'do not freeze the workload: children run a moment in the name of their parent'),
+  agent: flag('--no-agent', 'do not ask the agent: children without identity, network and commands'),
   file: list('--file <guest=here>', 'put a file of this machine into each child; repeat for more', parsePair),
   ...runOptions,
   // A template decides these. They are passed on, so that the refusal can say what the template has.
@@ -49,7 +54,9 @@ const duration = (ms: number | undefined) => (ms === undefined ? '-' : formatDur
 
 export default defineCommand({
   description:
-    'Makes children of a template, or of a vm while it runs. Each goes on from the very state of its parent, sharing its memory and disks copy-on-write, with a name, addresses and randomness of its own. RUNNING and READY are the times from the request until the guest executed, and until its workload did with its own identity. If some children fail the others stay; the exit code is that of the first failure. A template is meant before a vm of the same name.',
+    'Makes children of a template, or of a vm while it runs. Each goes on from the very state of its parent, sharing its memory and disks copy-on-write, with a name, addresses and randomness of its own. RUNNING and READY are the times from the request until the guest executed, and until its workload did with its own identity. If some children fail the others stay; the exit code is that of the first failure. A template is meant before a vm of the same name.\n\n' +
+    'A vm that runs is stopped once for all children of a call, for tens of milliseconds that grow with what its memory has changed since it was started; then it goes on with its connections and commands as if nothing had happened. Its hooks in pre-snapshot.d run before, and its workload is frozen a little longer than it is stopped, so that none of it executes in a child before the child has proved who it is.\n\n' +
+    '--pause-parent keeps it paused instead, so that it and its children can be compared; it can be forked again from that very point. --no-freeze spares the freeze, and a paused vm needs it: between its first instruction and its new identity, some 100 ms, the workload of a child acts as its parent would, with its secrets, its clock and its random numbers; only its links are down. --no-agent is for a guest whose agent does not answer: no hooks, no freeze, and a child that believes to be its parent, so its links stay down and no command runs in it until it is booted anew; it can be paused, resumed, read by logs, forked with --no-agent, stopped with --force, removed. ls and inspect mark both kinds. A vm that is starting, pausing, stopping or restoring is refused.',
   examples: [
     { line: 'ramet fork warm-web --count 10', does: 'Ten children of a template.' },
     { line: 'ramet fork web --name web-experiment --ttl 1h', does: 'One of a running vm, removed after an hour.' },
@@ -62,11 +69,11 @@ export default defineCommand({
     const ramet = await context.ramet()
     const source = await resolveSource(ramet, args.source, context.signal)
     const action = context.action(`forking ${source.name}`)
-    const results = options.atomic
-      ? await source.forkAll({ ...request, ...action })
-      : await source.fork({ ...request, ...action })
+    const report = await source.forkReport({ ...request, ...action })
     context.progress.clear()
-    return await showResults(context, source, results)
+    const exitCode = await showResults(context, source, report.children)
+    if (context.format === 'table') await showReport(context, source, report)
+    return exitCode
   },
 })
 
@@ -82,6 +89,10 @@ async function forkRequest(options: Values<typeof forkOptions>) {
     ...runRequest(options),
     ...machineRequest(options),
     ...(options.image === undefined ? {} : { image: options.image }),
+    ...(options.atomic ? { atomic: true } : {}),
+    ...(options.pauseParent ? { pauseParent: true } : {}),
+    ...(options.freeze ? {} : { freeze: false }),
+    ...(options.agent ? {} : { agent: false }),
     ...(options.name === undefined ? {} : { names: [options.name] }),
     ...(options.namePrefix === undefined ? {} : { namePrefix: options.namePrefix }),
     ...(options.wait === undefined ? {} : { wait: options.wait }),
@@ -100,6 +111,14 @@ async function readBase64(file: string): Promise<string> {
       remediation: 'Check the path.',
     })
   }
+}
+
+/** What the fork cost the parent, and what is out of the ordinary about the children: for people, beside the list. */
+async function showReport(context: Context, source: Template | Vm, report: ForkReport): Promise<void> {
+  if (!report.children.some((child) => !(child instanceof ForkError))) return
+  const parent = parentLine(source.name, report)
+  for (const text of [...(parent === undefined ? [] : [parent]), ...(report.warnings ?? [])])
+    await note(context.io, text)
 }
 
 async function showResults(context: Context, source: Template | Vm, results: (Vm | ForkError)[]): Promise<number> {

@@ -2,13 +2,13 @@ import type { VmInfo } from '../../client/index.ts'
 import { defineCommand, flag, list, value } from '../command.ts'
 import { note } from '../io.ts'
 import { showList } from '../output.ts'
-import { vmColumns } from '../vm-view.ts'
+import { vmColumnsFor } from '../vm-view.ts'
 
 const atRest = ['created', 'stopped']
 
 export default defineCommand({
   description:
-    'Lists vms: those that run, are paused or have failed; with --all also those that are stopped or were never started. GEN is the generation: it rises with every fork.',
+    'Lists vms: those that run, are paused or have failed; with --all also those that are stopped or were never started. GEN is the generation: it rises with every fork. NOTE tells of vms that were forked without their agent, or without a freeze.',
   examples: [
     { line: 'ramet ls', does: 'What runs.' },
     { line: 'ramet ls --parent warm-web', does: 'The children of a template.' },
@@ -33,7 +33,7 @@ export default defineCommand({
     await showList(
       context,
       shown,
-      vmColumns,
+      vmColumnsFor(shown),
       options.all ? 'there are no vms; boot one with: ramet run micro' : 'no vms run; boot one with: ramet run micro',
     )
     if (hidden > 0 && context.format === 'table') await note(context.io, `${hidden} not running; --all shows them`)

@@ -227,10 +227,12 @@ export class FakeEngine implements Engine {
     return this.#act(operation, { kind, id: source.id, name: source.name }, context, () => ({
       results: Array.from({ length: request.count }, (_, forkIndex) => {
         const name = request.names?.[forkIndex] ?? `${request.namePrefix ?? source.name}-${forkIndex}`
-        const vm = this.#add({ ...fakeVm(name, {}), parentId: source.id, forkIndex })
+        const manner = { identity: request.agent ? ('own' as const) : ('none' as const), frozenAtFork: request.freeze }
+        const vm = this.#add({ ...fakeVm(name, {}), ...manner, parentId: source.id, forkIndex })
         return { ok: true as const, vm, timings: { loadMs: 3 } }
       }),
-      timings: { totalMs: 25 },
+      timings: { totalMs: 25, ...(kind === 'vm' ? { freezeMs: 49, pauseMs: 41, captureMs: 30 } : {}) },
+      ...(request.agent ? {} : { warnings: ['The children have no identity of their own.'] }),
     }))
   }
 

@@ -17,6 +17,7 @@ export function fakeVm(name: string, request: Partial<VmCreate>): Vm {
     image: 'micro:latest',
     generation: 0,
     depth: 0,
+    identity: 'own',
     init: 'agent',
     cpus: request.cpus ?? 1,
     memoryBytes: request.memoryBytes ?? 128 * MiB,
