@@ -66,6 +66,33 @@ test('a disk is told from its own delta down, each file with its owner and who e
   for (const layer of disk?.layers ?? []) assert.ok(layer.allocatedBytes > 0, layer.path)
 })
 
+test('a delta that is lent is a frozen layer of the catalogue, under its vm and under who stands on it', async () => {
+  await using engine = await TestEngine.open()
+  const { context, deltas } = engine.parts
+  const { first, second } = await family(engine)
+  const file = (id: string, level: number) => join(context.paths.vm(id), diskFile(0, level))
+  await createDisk({ path: file(first.id, 1), base: await readLayer(file(first.id, 0)) })
+  const delta = await deltas.lend(first.id, 0)
+  await mkdir(context.paths.vm(second.id), { recursive: true })
+  await createDisk({ path: file(second.id, 0), base: await readLayer(context.paths.delta(delta)) })
+  const [disk] = second.disks
+  assert.ok(disk)
+  await context.vms.update(second.id, { disks: [{ ...disk, frozen: [delta] }] })
+  const layersOf = async (ref: string) => {
+    const { disks } = await readLayers(engine.parts, context.vms.find(ref), new StatsReader(engine.parts))
+    assert.equal(disks[0]?.problem, undefined)
+    return disks[0]?.layers.slice(0, 2).map(({ role, owner, users }) => [role, owner.id, users])
+  }
+  assert.deepEqual(await layersOf('child-10'), [
+    ['delta', first.id, undefined],
+    ['frozen', delta, ['child-2']],
+  ])
+  assert.deepEqual(await layersOf('child-2'), [
+    ['delta', second.id, undefined],
+    ['frozen', delta, ['child-10']],
+  ])
+})
+
 test('a disk that was never made has no layers, and one whose base is gone says so', async () => {
   await using engine = await TestEngine.open()
   const { first, second, templatePath } = await family(engine)
