@@ -174,9 +174,11 @@ test('more children than a call may make are refused by the limit', async () => 
 })
 
 test('a vm whose agent is silent is forked without it only, and its child is nobody until it boots', async () => {
-  // Whether this very request is still answered is a matter of luck.
-  parent.commands.run(silence, { background: true }).catch(() => {})
+  // Whether this very request is still answered is a matter of luck, and it must not be asked for again for ever.
+  const request = new AbortController()
+  parent.commands.run(silence, { background: true, signal: request.signal }).catch(() => {})
   await untilConsole(parent, /frozen 1/)
+  request.abort()
   await assert.rejects(parent.fork({ names: ['no'] }), refusal('GUEST_UNREACHABLE', /ramet fork parent --no-agent/))
   assert.equal((await parent.refresh()).state, 'running')
   await untilConsole(parent, /tick \d+ carrier 1 frozen 1/)
