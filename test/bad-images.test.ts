@@ -27,16 +27,25 @@ describe('an image that is not as it should be', () => {
     await rm(parentDir, { recursive: true, force: true })
   })
 
-  /** With an image as it is now, and as it was afterwards. */
-  async function altered(alter: () => Promise<void>, run: () => Promise<void>): Promise<void> {
+  /**
+   * With an image as it is now, and as it was afterwards.
+   *
+   * @param known whether the image is known by then, which makes its alteration damage; else it is what it is
+   */
+  async function altered(known: boolean, alter: () => Promise<void>, run: () => Promise<void>): Promise<void> {
     const names = [initrdFile, 'manifest.json']
     const whole = await Promise.all(names.map((name) => readFile(join(imageDir, name))))
+    if (!known) await host.ramet.images.remove('micro')
     await alter()
     await host.restart()
+    if (!known) await host.ramet.images.build({ recipe: 'micro' })
     try {
       await run()
     } finally {
+      if (!known) await host.ramet.images.remove('micro')
       for (const [index, name] of names.entries()) await writeFile(join(imageDir, name), whole[index] ?? '')
+      await host.restart()
+      if (!known) await host.ramet.images.build({ recipe: 'micro' })
     }
   }
 
@@ -47,13 +56,14 @@ describe('an image that is not as it should be', () => {
 
   it('because its file was cut is refused before anything is made', async () => {
     await altered(
+      true,
       () => truncate(join(imageDir, initrdFile), 100_000),
       async () => {
         await assert.rejects(
           host.boot({ name: 'cut' }),
           (error) =>
             error instanceof RametApiError &&
-            error.code === 'IMAGE_INVALID' &&
+            error.code === 'BASE_DAMAGED' &&
             error.message.includes('initrd') &&
             error.remediation.includes('ramet image rm'),
         )
@@ -68,6 +78,7 @@ describe('an image that is not as it should be', () => {
 
   it('because its first program ends gives the panic, with the console', async () => {
     await altered(
+      false,
       () => replaceInit(imageDir, Buffer.from('#!/bin/sh\necho broken on purpose\nexit 3\n')),
       async () => {
         await assert.rejects(
@@ -92,6 +103,7 @@ describe('an image that is not as it should be', () => {
   it('because its agent speaks a protocol of the future is named as such', async () => {
     const agent = await agentOfVersion(9)
     await altered(
+      false,
       () => replaceInit(imageDir, agent),
       async () => {
         await assert.rejects(

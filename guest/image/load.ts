@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises'
+import { lstat, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf, RametError } from '../../src/shared/errors.ts'
 import { describeFiles, digestOfFiles } from './digest.ts'
@@ -7,7 +7,7 @@ import { type ImageManifest, imageIdPattern, manifestFile, parseManifest } from 
 /**
  * Reads an image's manifest and checks that its files are there in full length.
  *
- * @throws RametError `IMAGE_NOT_FOUND`, `IMAGE_INVALID`
+ * @throws RametError `IMAGE_NOT_FOUND`, `BASE_DAMAGED`
  */
 export async function loadImage(imagesDir: string, id: string): Promise<ImageManifest> {
   const image = await findImage(imagesDir, id)
@@ -28,7 +28,7 @@ export async function findImage(imagesDir: string, id: string): Promise<ImageMan
     if ((await sizeOf(dir)) === undefined) return undefined
     throw damaged(id, `it has no ${manifestFile}`)
   }
-  const manifest = parseManifest(text, where)
+  const manifest = readManifest(text, id, where)
   if (manifest.id !== id) throw damaged(id, `its manifest is that of ${manifest.id}`)
   for (const [name, { bytes }] of Object.entries(manifest.files)) {
     const found = await sizeOf(join(dir, name))
@@ -40,7 +40,7 @@ export async function findImage(imagesDir: string, id: string): Promise<ImageMan
 /**
  * Reads every byte of an image and compares it with its manifest.
  *
- * @throws RametError `IMAGE_NOT_FOUND`, `IMAGE_INVALID`
+ * @throws RametError `IMAGE_NOT_FOUND`, `BASE_DAMAGED`
  */
 export async function verifyImage(imagesDir: string, id: string, signal?: AbortSignal): Promise<ImageManifest> {
   const manifest = await loadImage(imagesDir, id)
@@ -52,9 +52,10 @@ export async function verifyImage(imagesDir: string, id: string, signal?: AbortS
   return manifest
 }
 
+/** Of a plain file or a directory; what a link leads to does not count. */
 async function sizeOf(path: string): Promise<number | undefined> {
-  return stat(path).then(
-    (found) => found.size,
+  return lstat(path).then(
+    (found) => (found.isFile() || found.isDirectory() ? found.size : undefined),
     (error: unknown) => {
       if (errnoOf(error) === 'ENOENT') return undefined
       throw error
@@ -62,9 +63,19 @@ async function sizeOf(path: string): Promise<number | undefined> {
   )
 }
 
-function damaged(id: string, what: string): RametError {
-  return new RametError('IMAGE_INVALID', {
+function readManifest(text: string, id: string, where: string): ImageManifest {
+  try {
+    return parseManifest(text, where)
+  } catch (error) {
+    throw damaged(id, error instanceof RametError ? error.message : `${where} cannot be read`, error)
+  }
+}
+
+function damaged(id: string, what: string, cause?: unknown): RametError {
+  return new RametError('BASE_DAMAGED', {
     message: `image ${id} is damaged: ${what}`,
+    cause,
+    details: { owner: { kind: 'image', id } },
     remediation: `Remove it with \`ramet image rm ${id}\`, then build or import it again.`,
   })
 }

@@ -7,6 +7,7 @@ import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
+import { sealInPlace } from '../../src/disk/seal.ts'
 import { asRametError, isRametError } from '../../src/shared/errors.ts'
 import { faultPoint } from '../../src/shared/fault.ts'
 import { limits } from '../../src/shared/limits.ts'
@@ -19,12 +20,12 @@ import { describeFiles, digestOfFiles, digestOfValue } from './digest.ts'
 import { type HostTool, requireTools } from './host-tools.ts'
 import { fetchKernel, type KernelPackage } from './kernel-package.ts'
 import { findImage } from './load.ts'
-import { type ImageManifest, manifestFile } from './manifest.ts'
+import { diskFile, type ImageManifest, initrdFile, kernelFile, manifestFile } from './manifest.ts'
 import { createStaging, publish, removeTree, sweepStaging } from './staging.ts'
 import { ownsTreesItself, removeAsTreeOwner } from './tree-owner.ts'
 
 /** Raised whenever builders make something else out of the same inputs: images are then built anew. */
-export const builderVersion = 1
+export const builderVersion = 2
 
 export interface Workshop {
   readonly context: BuildContext
@@ -147,7 +148,9 @@ export function imageIdOf(shop: Pick<Workshop, 'kernel' | 'agentDigest'>, inputs
 }
 
 async function writeManifest(shop: Workshop, staging: string, id: string, made: RecipeResult): Promise<ImageManifest> {
-  const names = ['kernel', 'initrd', ...(made.disk === null ? [] : ['disk.qcow2'])]
+  // A disk made over this one names it: it is not mistaken for another image's of the same size.
+  if (made.disk !== null) await sealInPlace(join(staging, diskFile), id)
+  const names = [kernelFile, initrdFile, ...(made.disk === null ? [] : [diskFile])]
   const files = await describeFiles(staging, names, shop.context.signal)
   const manifest: ImageManifest = {
     schemaVersion: 1,

@@ -4,6 +4,7 @@ import { isRunning } from '../host/process-identity.ts'
 import type { OpenBase } from '../memory/base.ts'
 import { type KeptBase, keepBase, openBase, releaseBase } from '../memory/keeper.ts'
 import { loadBase } from '../memory/store.ts'
+import { isRametError, RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
 import type { EngineContext } from './context.ts'
 import type { TemplateRecord, VmRecord } from './records.ts'
@@ -140,6 +141,21 @@ export class Bases {
 
   #load(template: TemplateRecord): Promise<OpenBase> {
     this.#context.log.info({ template: template.name }, 'loading the memory of a template')
-    return loadBase(join(this.#context.paths.template(template.id), baseFile))
+    return loadBase(join(this.#context.paths.template(template.id), baseFile), { id: template.baseId }).catch(
+      (error: unknown) => {
+        throw damagedMemory(template.name, error)
+      },
+    )
   }
+}
+
+/** A template without its memory is none: the refusal says whose memory it is, and what helps. */
+function damagedMemory(template: string, error: unknown): unknown {
+  if (!isRametError(error, 'BASE_DAMAGED') && !isRametError(error, 'NOT_FOUND')) return error
+  return new RametError('BASE_DAMAGED', {
+    message: `the memory of template ${template} is damaged: ${error.message}`,
+    remediation: `Put the file back as it was, or remove the template, \`ramet template rm ${template}\`, and make it again.`,
+    cause: error,
+    details: error.details,
+  })
 }

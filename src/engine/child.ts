@@ -97,6 +97,7 @@ export async function armChild(
   const base = await parts.bases.ofVm(parent)
   assert(base !== undefined, 'a child maps a base')
   const manifest = await parts.images.manifest(parent.record.imageId)
+  await parts.fingerprints.check(parent.record)
   const draft = draftChild(parts, parent)
   await using revert = new Revert((what, error) =>
     context.log.warn({ vm: draft.id, what, error: asRametError(error).message }, 'undo failed'),

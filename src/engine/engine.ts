@@ -49,6 +49,9 @@ export class LocalEngine implements Engine {
   readonly #logs: LogSweep
   readonly #consoles: ConsoleSweep
   readonly #listeners: Set<(measurement: Measurement) => void>
+  /** reading bases again after a restart of the host */
+  readonly #verifying = new AbortController()
+  #verified: Promise<void> = Promise.resolve()
   #ready = false
 
   constructor(parts: ForkParts, listeners: Set<(measurement: Measurement) => void>) {
@@ -69,7 +72,7 @@ export class LocalEngine implements Engine {
 
   /** Makes records and host agree after a start. Requests are served afterwards. */
   async recover(): Promise<void> {
-    const { context, armed, ttl } = this.#parts
+    const { context, armed, ttl, fingerprints } = this.#parts
     const live = context.vms.list().filter(({ state }) => liveStates.has(state))
     this.#host.reaped = await reconcile(this.#parts, this.#templates)
     this.#ready = true
@@ -77,6 +80,9 @@ export class LocalEngine implements Engine {
     ttl.reschedule()
     this.#logs.start()
     this.#consoles.start()
+    this.#verified = fingerprints
+      .verifyOlder(this.#verifying.signal)
+      .catch((error: unknown) => context.log.error({ error }, 'the bases could not be read again'))
     for (const template of context.templates.list()) if (this.#parts.bases.isResident(template)) armed.refill(template)
     context.log.info({ reaped: this.#host.reaped, vms: context.vms.list().length }, 'ready')
   }
@@ -89,7 +95,9 @@ export class LocalEngine implements Engine {
     this.#vms.restarts.stop()
     this.#logs.stop()
     this.#consoles.stop()
+    this.#verifying.abort()
     await context.operations.stop()
+    await this.#verified
     await armed.stop()
     await settling.stop()
     for (const runtime of runtimes.list()) await runtime.console.drain(runtime.qemu)

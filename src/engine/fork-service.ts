@@ -40,6 +40,8 @@ export class ForkService {
       using _ = this.#parts.uses.hold(template.id)
       // It may have gone since the call came; from here on it cannot.
       checkUsable(context.host.accelerator, context.templates.find(template.id))
+      // Also where armed processes have opened the bases already: whoever writes into one, writes under them.
+      await this.#parts.fingerprints.check(template)
       // Loaded once, before several children want it at the same time.
       await this.#parts.bases.of(template)
       const source = templateSource(this.#parts, template)
@@ -61,6 +63,7 @@ export class ForkService {
     return context.operations.begin('vm.fork', target, call, (handle) =>
       // The vm is its children's disk until they have copied it: nothing else may happen to it meanwhile.
       runtimes.exclusively(vm.id, async () => {
+        await this.#parts.fingerprints.check(vm)
         const captured = await captureSource(this.#parts, context.vms.find(vm.id), request, handle)
         let outcome: 'made' | 'failed' = 'failed'
         try {

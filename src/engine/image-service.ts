@@ -85,7 +85,7 @@ export class ImageService {
 
   /** @throws RametError `IMAGE_NOT_FOUND`, `IN_USE` */
   async remove(ref: string, call?: CallContext): Promise<Action<void>> {
-    const { context, images } = this.#parts
+    const { context, images, fingerprints } = this.#parts
     const image = images.find(ref)
     const check = () => {
       const dependents = images.dependents(image.id)
@@ -100,6 +100,7 @@ export class ImageService {
     return context.operations.begin('image.remove', target, call, async () => {
       check()
       await context.images.remove(image.id)
+      await fingerprints.forget(image.id)
       if (context.settings.sharedImagesDir === undefined) await images.removeFiles(image.id)
       context.events.emit({ type: 'image.removed', resource: { kind: 'image', id: image.id, name: imageRef(image) } })
     })
@@ -132,6 +133,7 @@ export class ImageService {
       labels: {},
       createdAtMs: context.clock.nowMs(),
     }
+    await this.#parts.fingerprints.recordImage(manifest)
     // Known under the name of an older one, it comes back to be the newest.
     const image =
       known === undefined ? await context.images.create(record) : await context.images.update(known.id, record)

@@ -1,6 +1,7 @@
 import type { Bases } from './bases.ts'
 import type { EngineContext } from './context.ts'
 import type { Deltas } from './deltas.ts'
+import type { Fingerprints } from './fingerprints.ts'
 import type { IdentityTools } from './identify.ts'
 import type { ImageLibrary } from './image-library.ts'
 import type { Ports } from './ports.ts'
@@ -17,6 +18,7 @@ export interface EngineParts {
   bases: Bases
   deltas: Deltas
   settling: Settling
+  fingerprints: Fingerprints
   streams: StreamCache
   runtimes: Runtimes
   ports: Ports

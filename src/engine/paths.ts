@@ -49,6 +49,11 @@ export class Paths {
     return join(this.imagesDir, id)
   }
 
+  /** Directories in which bases of disks may lie. */
+  get baseRoots(): readonly string[] {
+    return [this.imagesDir, this.templatesDir, this.deltasDir]
+  }
+
   /** Makes the directories. A guest's user may pass through (0711) to what is its own, but list nothing. */
   async create(): Promise<void> {
     for (const path of [this.dataDir, this.vmsDir, this.templatesDir, this.deltasDir, this.cacheDir]) {

@@ -2,6 +2,7 @@
 import type { Problem } from '../api/problem.ts'
 import type { Timings } from '../api/timings.ts'
 import type { Network, RestartPolicy, VmFailure, VmLimits, VmState } from '../api/vm.ts'
+import type { FileStamp } from '../disk/file-stamp.ts'
 import type { ProcessIdentity } from '../host/process-identity.ts'
 import type { KeptBase } from '../memory/keeper.ts'
 import type { MachineDescription } from '../qemu/machine-description.ts'
@@ -164,6 +165,25 @@ export interface DeltaRecord {
   vmId: string
   disk: number
   createdAtMs: number
+}
+
+/** What is known of a file that must never change: a disk base, a kernel, an initramfs. */
+export interface Fingerprint {
+  schemaVersion: 1
+  /** `<owner's id>/<file>` */
+  id: string
+  name: string
+  owner: DiskBase['owner']
+  ownerId: string
+  file: string
+  /** of the whole file, when it was sealed or imported */
+  sha256: string
+  /** when it was last read whole and found to be so */
+  stamp: FileStamp
+  /** boot of the host in which that was */
+  bootId: string
+  /** id of the fingerprint of the base that a disk stands on, if any */
+  below?: string
 }
 
 export interface ImageRecord {

@@ -72,6 +72,7 @@ export class TemplateService {
     const template = await context.templates.create(planned)
     context.events.emit({ type: 'template.created', resource: resourceOf(template) })
     try {
+      await this.#parts.fingerprints.check(vm)
       const captured = await captureTemplate(this.#parts, template, vm, handle)
       const ready = await this.finish(captured, handle)
       const timings = { ...ready.timings, totalMs: performance.now() - startMs }
@@ -102,6 +103,8 @@ export class TemplateService {
     // Until the template is on record the disks can be the vm's again.
     await using revert = new Revert((what, error) => context.log.error({ vm: vm.name, what, error }, 'undo failed'))
     const disks = await sealDisks(context, template, vm, handle, revert)
+    handle.progress({ stage: 'disks', message: 'taking the fingerprints of its disks' })
+    await this.#parts.fingerprints.recordTemplate(template.id, disks, { signal: handle.signal })
     faultPoint('template.sealed')
     const ready = await context.templates.update(template.id, { state: 'ready', disks })
     revert.keep()
@@ -217,12 +220,13 @@ export class TemplateService {
 
   /** Takes away everything of a template, its record last. Can be repeated after a crash. */
   async discard(template: TemplateRecord): Promise<void> {
-    const { context, bases, armed, streams } = this.#parts
+    const { context, bases, armed, streams, fingerprints } = this.#parts
     await armed.empty(template.id)
     await bases.drop(template)
     streams.forget(template.id)
     await rm(context.paths.template(template.id), { recursive: true, force: true })
     context.journal.release(context.journal.openOf(template.id).map((entry) => entry.id))
+    await fingerprints.forget(template.id)
     await context.templates.remove(template.id)
     context.events.emit({ type: 'template.removed', resource: resourceOf(template) })
   }

@@ -79,6 +79,8 @@ async function spawn(parts: EngineParts, vm: VmRecord, handle: OperationHandle):
   handle.progress({ stage: 'spawning', message: `starting QEMU for ${vm.name}` })
   await parts.settling.settleStopped(vm, handle.signal)
   const manifest = await parts.images.manifest(vm.imageId)
+  await parts.fingerprints.check(vm)
+  await parts.fingerprints.checkDeltas(vm)
   const plan = launchPlan(context, { vm, manifest, operationId: handle.id })
   await parts.runtimes.consoleOf(vm.id).clear()
   const launched = await launch(plan, { journal: context.journal, spawn: context.spawn }, handle.signal)

@@ -40,7 +40,14 @@ export function parseManifest(text: string, file: string): BaseManifest {
     if (index <= before || index > last) throw damaged('lists blocks out of order or beyond the end')
     before = index
   }
+  const listed = value.blocks.reduce((sum, [index]) => sum + blockLength(index, value.sizeBytes), 0)
+  if (listed !== value.dataBytes) throw damaged(`lists ${listed} bytes of blocks instead of ${value.dataBytes}`)
   return value
+}
+
+/** Bytes of a block: the last one of a base may be shorter. */
+export function blockLength(index: number, sizeBytes: number): number {
+  return Math.min(blockBytes, sizeBytes - index * blockBytes)
 }
 
 function isManifest(value: unknown): value is BaseManifest {

@@ -14,7 +14,7 @@ import {
   sealsOf,
 } from '../host/memfd.ts'
 import { type ReadMemoryInfo, readMemoryInfo } from '../host/meminfo.ts'
-import { RametError } from '../shared/errors.ts'
+import { errnoOf, RametError } from '../shared/errors.ts'
 import { formatBytes, limits } from '../shared/limits.ts'
 
 export const pageBytes = 4096
@@ -158,8 +158,18 @@ export function checkSealed(fd: number, id: string, sizeBytes: number): void {
   if (size !== sizeBytes) {
     throw new RametError('BASE_DAMAGED', { message: `memory base ${id} has ${size} bytes instead of ${sizeBytes}` })
   }
-  if ((sealsOf(fd) & immutableSeals) !== immutableSeals) {
+  if ((sealsIfAny(fd) & immutableSeals) !== immutableSeals) {
     throw new RametError('BASE_DAMAGED', { message: `memory base ${id} is not sealed` })
+  }
+}
+
+/** A file that cannot be sealed has no seals. */
+function sealsIfAny(fd: number): number {
+  try {
+    return sealsOf(fd)
+  } catch (error) {
+    if (errnoOf(error) === 'EINVAL') return 0
+    throw error
   }
 }
 

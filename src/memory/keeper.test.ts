@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, readSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
-import { allocatedBytes, createMemfd } from '../host/memfd.ts'
+import { allocatedBytes, createMemfd, sealFile, seals } from '../host/memfd.ts'
 import { isRunning } from '../host/process-identity.ts'
-import { BaseWriter, checkSealed, type OpenBase } from './base.ts'
+import { spawnDetached } from '../host/spawn-detached.ts'
+import { BaseWriter, checkSealed, memfdNameOf, type OpenBase } from './base.ts'
 import { findKeeper, type KeptBase, keepBase, openBase, releaseBase } from './keeper.ts'
 
 const MiB = 1024 * 1024
@@ -78,6 +81,37 @@ test('what is not sealed is not kept', async () => {
   const fd = createMemfd('ramet-base-test-open', MiB)
   await assert.rejects(keepBase({ id: 'base-test-open', fd, sizeBytes: MiB }), { code: 'BASE_DAMAGED' })
   closeSync(fd)
+})
+
+test('a keeper that holds what is not the sealed base is refused', async (t) => {
+  const id = 'base-test-false'
+  const directory = mkdtempSync(join(tmpdir(), 'ramet-keeper-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  const plain = join(directory, 'plain')
+  writeFileSync(plain, Buffer.alloc(MiB))
+  const held: Record<string, [number, RegExp]> = {
+    'the right name and size, but not sealed': [createMemfd(memfdNameOf(id), MiB), /base-test-false is not sealed/],
+    'half of the seals': [createMemfd(memfdNameOf(id), MiB), /not sealed/],
+    'another size': [createMemfd(memfdNameOf(id), 2 * MiB), /has 2097152 bytes instead of 1048576/],
+    'another memory file': [createMemfd('ramet-base-test-other', MiB), /holds ramet-base-test-other/],
+    'a plain file': [openSync(plain, 'r+'), /holds another file/],
+  }
+  sealFile(held['half of the seals']?.[0] ?? -1, seals.shrink | seals.grow)
+  for (const [what, [fd, message]] of Object.entries(held)) {
+    const { identity } = await spawnDetached({
+      command: '/bin/sleep',
+      args: ['infinity'],
+      argv0: memfdNameOf(id),
+      stdio: ['ignore', 'ignore', 'ignore', fd],
+    })
+    closeSync(fd)
+    const kept = { id, sizeBytes: MiB, keeper: identity }
+    try {
+      assert.throws(() => openBase(kept), { code: 'BASE_DAMAGED', message }, what)
+    } finally {
+      await releaseBase(kept)
+    }
+  }
 })
 
 test('the keeper survives the sudden death of the process that started it', async (t) => {

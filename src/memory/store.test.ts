@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import {
   chmodSync,
@@ -8,8 +9,10 @@ import {
   readdirSync,
   readFileSync,
   readSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
   writeSync,
@@ -89,6 +92,8 @@ test('damage of any kind is found and the file named', async () => {
     manifest.slice(0, -20),
     manifest.replace('"version":1', '"version":2'),
     manifest.replace('[[3,', '[[300,'),
+    // A block that is no longer listed would be a hole without a word.
+    manifest.replace(/\[\[3,"[0-9a-f]+"\],/, '['),
   ]) {
     writeFileSync(manifestPath(path), text)
     await rejected(manifestPath(path))
@@ -103,9 +108,29 @@ test('damage of any kind is found and the file named', async () => {
   closeSync(fd)
   truncateSync(path, sizeBytes - 4096)
   await rejected(path)
+  renameSync(path, `${path}.there`)
+  symlinkSync(`${path}.there`, path)
+  await rejected('symbolic link')
+  rmSync(path)
+  execFileSync('mkfifo', [path])
+  await rejected('not a plain file')
   rmSync(path)
   await rejected(path)
+  rmSync(manifestPath(path))
+  execFileSync('mkfifo', [manifestPath(path)])
+  await rejected(manifestPath(path))
+  rmSync(manifestPath(path))
   assert.equal(countDescriptors('self'), before)
+})
+
+test('a base that was exchanged for another, manifest and all, is refused when its id is known', async () => {
+  const path = join(directory, 'exchanged')
+  await storeBase(base, path)
+  closeSync((await loadBase(path, { id: base.id })).fd)
+  await assert.rejects(loadBase(path, { id: 'base-another' }), {
+    code: 'BASE_DAMAGED',
+    message: `${path} is memory base ${base.id} instead of base-another`,
+  })
 })
 
 test('an aborted store leaves no file, and an aborted load no descriptor', async () => {

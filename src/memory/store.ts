@@ -3,15 +3,15 @@
  * under another name, made durable, then renamed; read into a new sealed base with every block checked.
  */
 import { createHash } from 'node:crypto'
-import { readSync } from 'node:fs'
-import { type FileHandle, open, readFile, rename, rm } from 'node:fs/promises'
+import { constants, readSync } from 'node:fs'
+import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { dataExtents } from '../host/extents.ts'
 import type { ReadMemoryInfo } from '../host/meminfo.ts'
 import { asRametError, errnoOf, RametError } from '../shared/errors.ts'
 import { Revert } from '../shared/revert.ts'
 import { BaseWriter, type OpenBase } from './base.ts'
-import { type BaseManifest, blockBytes, parseManifest } from './base-manifest.ts'
+import { type BaseManifest, blockBytes, blockLength, parseManifest } from './base-manifest.ts'
 import type { CopyOptions } from './capture.ts'
 import { isZeroPage, splitByZero } from './zero-pages.ts'
 
@@ -68,6 +68,8 @@ export async function removeStoredBase(path: string): Promise<void> {
 }
 
 export interface LoadBaseOptions extends CopyOptions {
+  /** id that the base must have, by the catalogue: files can be exchanged, both together */
+  id?: string
   readMemory?: ReadMemoryInfo
 }
 
@@ -78,6 +80,8 @@ export interface LoadBaseOptions extends CopyOptions {
  */
 export async function loadBase(path: string, options: LoadBaseOptions = {}): Promise<OpenBase> {
   const manifest = parseManifest(await readManifest(path), manifestPath(path))
+  if (options.id !== undefined && options.id !== manifest.id)
+    throw damaged(path, `${path} is memory base ${manifest.id} instead of ${options.id}`)
   await using file = await openStored(path, manifest)
   const { signal, readMemory } = options
   const data = manifest.blocks.map(([index]) => ({
@@ -151,10 +155,6 @@ function blocksWithData(base: OpenBase): number[] {
   return indexes
 }
 
-function blockLength(index: number, sizeBytes: number): number {
-  return Math.min(blockBytes, sizeBytes - index * blockBytes)
-}
-
 function isAllZero(block: Buffer): boolean {
   for (let at = 0; at < block.length; at += 4096) if (!isZeroPage(block, at)) return false
   return true
@@ -182,28 +182,45 @@ async function syncDirectory(path: string): Promise<void> {
 }
 
 async function readManifest(path: string): Promise<string> {
+  if (!(await exists(manifestPath(path))))
+    throw new RametError('NOT_FOUND', { message: `there is no stored memory base ${path}` })
+  await using file = await openPlain(manifestPath(path))
+  return await file.readFile('utf8')
+}
+
+async function exists(path: string): Promise<boolean> {
   try {
-    return await readFile(manifestPath(path), 'utf8')
+    await lstat(path)
+    return true
   } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw error
-    throw new RametError('NOT_FOUND', { message: `there is no stored memory base ${path}`, cause: error })
+    if (errnoOf(error) === 'ENOENT') return false
+    throw error
   }
 }
 
 async function openStored(path: string, manifest: BaseManifest): Promise<FileHandle> {
-  let file: FileHandle
-  try {
-    file = await open(path, 'r')
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') throw damaged(path, `${path} is missing`)
-    throw error
-  }
+  const file = await openPlain(path)
   const { size } = await file.stat()
   if (size === manifest.sizeBytes) return file
   await file.close()
   throw damaged(path, `${path} has ${size} bytes instead of ${manifest.sizeBytes}`)
 }
 
-function damaged(file: string, message: string): RametError {
-  return new RametError('BASE_DAMAGED', { message, details: { file } })
+/** Opens a plain file: neither what a link leads to, nor a fifo, which nobody may ever write to. */
+async function openPlain(path: string): Promise<FileHandle> {
+  let file: FileHandle
+  try {
+    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') throw damaged(path, `${path} is missing`, error)
+    if (errnoOf(error) === 'ELOOP') throw damaged(path, `${path} is a symbolic link`, error)
+    throw error
+  }
+  if ((await file.stat()).isFile()) return file
+  await file.close()
+  throw damaged(path, `${path} is not a plain file`)
+}
+
+function damaged(file: string, message: string, cause?: unknown): RametError {
+  return new RametError('BASE_DAMAGED', { message, cause, details: { file } })
 }

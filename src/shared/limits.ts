@@ -175,6 +175,8 @@ export const limits = {
   diskJobTimeoutMs: 24 * 3600_000,
   /** between two attempts to bring a disk to rest, when the first has failed */
   diskSettleRetryMs: 60_000,
+  /** read at once for a checksum, which then keeps the daemon busy for a millisecond */
+  diskDigestChunkBytes: 1 * MiB,
   imageToolOutputBytes: 64 * KiB,
 } as const
 

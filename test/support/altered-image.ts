@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buildAgent, defaultAgentDir } from '../../guest/image/agent-binary.ts'
 import { writeCpio } from '../../guest/image/cpio.ts'
+import { digestOfFiles } from '../../guest/image/digest.ts'
 import { initrdFile, manifestFile, parseManifest } from '../../guest/image/manifest.ts'
 import { runTool } from '../../guest/image/testing/fixtures.ts'
 
@@ -17,6 +18,7 @@ export async function replaceInit(imageDir: string, init: Buffer): Promise<void>
   const manifest = parseManifest(await readFile(manifestPath, 'utf8'), manifestPath)
   const sha256 = createHash('sha256').update(initrd).digest('hex')
   manifest.files[initrdFile] = { bytes: initrd.length, sha256 }
+  manifest.digest = digestOfFiles(manifest.files)
   await writeFile(manifestPath, JSON.stringify(manifest))
 }
 
