@@ -76,6 +76,33 @@ describe('an image that is not as it should be', () => {
     )
   })
 
+  it('because one bit of it has flipped is refused by name, as soon as it has', async () => {
+    const vm = await host.boot({ name: 'before' })
+    const path = join(imageDir, initrdFile)
+    await altered(
+      true,
+      async () => {
+        const bytes = await readFile(path)
+        bytes.writeUInt8(bytes.readUInt8(100_000) ^ 1, 100_000)
+        await writeFile(path, bytes)
+        await assert.rejects(host.boot({ name: 'flipped' }), { code: 'BASE_DAMAGED' })
+      },
+      async () => {
+        await assert.rejects(
+          host.boot({ name: 'flipped-again' }),
+          (error) =>
+            error instanceof RametApiError &&
+            error.code === 'BASE_DAMAGED' &&
+            error.message === 'initrd of image micro:latest is damaged: its content has changed' &&
+            error.remediation.includes('ramet image rm micro:latest'),
+        )
+        await assert.rejects(vm.fork({ count: 1 }), { code: 'BASE_DAMAGED' })
+      },
+    )
+    await vm.forkAll({ names: ['after'] })
+    await host.clearVms()
+  })
+
   it('because its first program ends gives the panic, with the console', async () => {
     await altered(
       false,
