@@ -13,6 +13,7 @@ import type { VmRecord } from './records.ts'
 import type { Changes } from './registry.ts'
 import { endAllOf } from './release-vm.ts'
 import { floorsOf } from './settling.ts'
+import { stalledState, stallReason } from './stalls.ts'
 import { liveStates } from './state.ts'
 import { ttlPaused, ttlResumed } from './ttl-changes.ts'
 import { discardVm } from './vm-actions.ts'
@@ -94,10 +95,15 @@ async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Pr
   else if (runState === 'paused' && !staysPaused) await resumeGuest(qemu)
   // Only now: saving its devices took a stopped guest's disks out of service until it goes on.
   await parts.deltas.recover(vm.id)
-  await mergeDisks(qemu, floorsOf(parts.context.vms.find(vm.id)))
-  const paused = runState === 'paused' && staysPaused
+  await mergeDisks(qemu, floorsOf(parts.context.vms.find(vm.id))).catch((error: unknown) =>
+    // It runs over the longer chain; this is tried again in the background.
+    parts.context.log.warn({ vm: vm.name, error: asRametError(error).message }, 'disks could not be merged yet'),
+  )
+  const stalled = (await qemu.runState()) === stalledState
+  const paused = stalled || (runState === 'paused' && staysPaused)
   const nowMs = parts.context.clock.nowMs()
-  const atRest = { ...ttlPaused(vm, nowMs), capturedPaused: undefined }
+  const why = stalled ? { stateReason: stallReason(vm) } : {}
+  const atRest = { ...ttlPaused(vm, nowMs), ...why, capturedPaused: undefined }
   if (paused && vm.state !== 'paused') await settle(parts, vm, 'paused', atRest, true)
   if (!paused && vm.state !== 'running') await settle(parts, vm, 'running', ttlResumed(vm, nowMs), true)
   handOver(parts.context, vm.id)

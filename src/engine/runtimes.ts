@@ -16,6 +16,9 @@ import { type GuestEnd, VmRuntime } from './vm-runtime.ts'
 /** Called once for each runtime, when its guest has come to an end by whatever way. */
 export type EndListener = (vmId: string, runtime: VmRuntime, end: GuestEnd) => void
 
+/** Called whenever QEMU has stopped a guest since the host has no room for what it writes. */
+export type StallListener = (vmId: string, runtime: VmRuntime) => void
+
 const interrupted = (vmId: string) => new RametError('CANCELLED', { message: `something is to be done with ${vmId}` })
 
 /** What runs in this daemon's care, by vm. */
@@ -29,6 +32,7 @@ export class Runtimes {
   readonly #background = new Map<string, AbortController>()
   readonly #waiting = new Map<string, number>()
   #onEnd: EndListener = () => {}
+  #onStall: StallListener = () => {}
 
   constructor(context: EngineContext, identity: IdentityTools) {
     this.#context = context
@@ -39,12 +43,17 @@ export class Runtimes {
     this.#onEnd = listener
   }
 
+  set onStall(listener: StallListener) {
+    this.#onStall = listener
+  }
+
   /** Takes a QEMU under care; its guest need not run yet. */
   add(vm: VmRecord, qemu: QemuProcess, guest: Guest = this.guestOf(vm.id, qemu)): VmRuntime {
     const runtime = new VmRuntime({ vmId: vm.id, qemu, guest, console: this.consoleOf(vm.id) })
     this.#runtimes.set(vm.id, runtime)
     qemu.qmp.onEvent((event) => {
       if (event.name === 'RESET') guest.reset()
+      if (event.name === 'BLOCK_IO_ERROR' && event.data.action === 'stop') this.#onStall(vm.id, runtime)
     })
     void runtime.ended.then((end) => {
       if (this.#runtimes.get(vm.id) === runtime) this.#onEnd(vm.id, runtime, end)

@@ -71,6 +71,7 @@ export async function resumeVm(parts: EngineParts, id: string): Promise<VmRecord
   const running = await transition(context, id, 'started', (record) => ({
     ...ttlResumed(record, context.clock.nowMs()),
     ...awake,
+    stateReason: undefined,
   }))
   parts.ttl.reschedule()
   try {

@@ -75,6 +75,6 @@ function watchEnd(qemu: QemuProcess): Promise<GuestEnd> {
 export function endFromRunState(state: string): GuestEnd | undefined {
   if (state === 'shutdown') return { kind: 'shutdown' }
   if (state === 'guest-panicked') return { kind: 'panic', event: 'guest-panicked' }
-  if (state === 'internal-error' || state === 'io-error') return { kind: 'panic', event: state }
+  if (state === 'internal-error') return { kind: 'panic', event: state }
   return undefined
 }

@@ -17,6 +17,7 @@ import { matchesLabels, paginate } from './page.ts'
 import type { EngineParts } from './parts.ts'
 import type { VmRecord } from './records.ts'
 import { Restarts } from './restarts.ts'
+import { settleStall } from './stalls.ts'
 import { illegal, liveStates, next, type VmAction } from './state.ts'
 import { ttlChanged } from './ttl-changes.ts'
 import { cutShort, killVm, pauseVm, removeVm, resumeVm, stopVm } from './vm-actions.ts'
@@ -34,6 +35,7 @@ export class VmService {
     this.restarts = restarts
     parts.runtimes.onEnd = (vmId, runtime, end) =>
       void settleEnd(parts, vmId, runtime, end, (vm) => this.restarts.later(vm))
+    parts.runtimes.onStall = (vmId, runtime) => void settleStall(parts, vmId, runtime)
   }
 
   list(query: VmQuery): Page<Vm> {
