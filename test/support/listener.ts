@@ -11,12 +11,17 @@ export interface Listener {
   close: () => Promise<void>
 }
 
-/** Answers HTTP with `hello` and datagrams with `pong`. */
+/** Answers HTTP with `hello`, datagrams with `pong`, and whoever begins with a line `echo` with what it says then. */
 export async function listen(port: number, onContact: (contact: string) => void, host = '::'): Promise<Listener> {
   const server = createServer((socket) => {
     onContact(`tcp ${socket.localAddress?.replace('::ffff:', '')}`)
     socket.on('error', () => {})
-    socket.once('data', () => socket.end('HTTP/1.0 200 OK\r\n\r\nhello\n'))
+    socket.once('data', (first) => {
+      const line = first.indexOf('\n')
+      if (first.toString('latin1', 0, line) !== 'echo') return socket.end('HTTP/1.0 200 OK\r\n\r\nhello\n')
+      socket.unshift(first.subarray(line + 1))
+      return socket.pipe(socket)
+    })
   })
   await new Promise<void>((resolve) => server.listen(port, host, resolve))
   const address = server.address()
