@@ -143,8 +143,10 @@ export class ForkService {
       }),
     )
     const failed = results.filter((result) => !result.ok)
+    const [first] = failed
+    const why = first?.ok === false ? `: ${first.error.detail}` : ''
     throw new RametError('FORK_INCOMPLETE', {
-      message: `${failed.length} of ${results.length} children could not be made, so none was kept`,
+      message: `${failed.length} of ${results.length} children could not be made, so none was kept${why}`,
       details: { results: failed },
     })
   }

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import process from 'node:process'
-import { setImmediate as breathe, setTimeout as after } from 'node:timers/promises'
+import { setTimeout as after, setImmediate as breathe } from 'node:timers/promises'
 import { repositoryRoot } from '../../tools/rules/source.ts'
 
 const startMs = 60_000
