@@ -83,6 +83,13 @@ export class ArmedFloor {
 
 type Message = { event?: string; data?: Record<string, unknown>; return?: unknown; error?: { desc: string } }
 
+/** A signal that aborts at the end of the block. */
+class Turn extends AbortController implements Disposable {
+  [Symbol.dispose](): void {
+    this.abort()
+  }
+}
+
 /** As much of QMP as this needs. */
 class Qmp {
   readonly #socket: Socket
@@ -101,7 +108,9 @@ class Qmp {
     ended.catch(() => {})
     try {
       for (;;) {
-        const changed = once(watcher, 'change')
+        // Of listeners that wait for nothing any more there would be many, where QEMU is slow to start.
+        using turn = new Turn()
+        const changed = once(watcher, 'change', { signal: turn.signal }).catch(() => {})
         const socket = connect(path)
         const opened = await Promise.race([
           once(socket, 'connect').then(

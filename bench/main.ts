@@ -1,13 +1,18 @@
-/** Measurements of what docs/spec.md promises: `ramet bench fork`. */
+/** Measurements of what docs/spec.md promises: `ramet bench fork`, and `ramet bench fork --live`. */
 
 import { constants } from 'node:os'
 import process from 'node:process'
 import { parseArgs } from 'node:util'
 import { exitCodes } from '../src/shared/errors.ts'
-import { benchFork } from './fork-bench.ts'
+import { UsageError, whole } from './arguments.ts'
+import { benchFork, type ForkBenchOptions } from './fork-bench.ts'
+import { liveArguments, liveUsage, parseLive } from './live/live-arguments.ts'
+import { benchLive } from './live/live-bench.ts'
+import { showLiveReport } from './live/live-report.ts'
 import { showReport } from './report.ts'
 
 const usage = `Usage: ramet bench fork [options]
+       ramet bench fork --live [options]
 
 Measures, in turn and in one run: the least that stock QEMU needs (the floor), a fork by Ramet, a cold boot.
 It uses a daemon of its own on a directory of its own, and leaves nothing but images in the cache.
@@ -18,34 +23,39 @@ It uses a daemon of its own on a directory of its own, and leaves nothing but im
   --churn N              also fork and remove N times, and count what is left (0: do not)
   --idle N               children to let be for --idle-seconds, and to weigh then (3)
   --idle-seconds S       (10)
-  -o, --output table|json
+  -o, --output table|json, or --json
 
 Example: ramet bench fork --image debian --children 50 -o json > fork.json
-`
+
+${liveUsage}`
+
+const options = {
+  ...liveArguments,
+  image: { type: 'string', default: 'micro' },
+  count: { type: 'string', default: '20' },
+  children: { type: 'string' },
+  churn: { type: 'string', default: '0' },
+  idle: { type: 'string', default: '3' },
+  'idle-seconds': { type: 'string', default: '10' },
+  output: { type: 'string', short: 'o', default: 'table' },
+  json: { type: 'boolean', default: false },
+  help: { type: 'boolean', short: 'h', default: false },
+} as const
+
+const parse = (args: string[]) => parseArgs({ args, allowPositionals: true, options })
+type Values = ReturnType<typeof parse>['values']
+type Progress = Pick<ForkBenchOptions, 'signal' | 'say'>
 
 async function main(args: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      image: { type: 'string', default: 'micro' },
-      count: { type: 'string', default: '20' },
-      children: { type: 'string', default: '1' },
-      churn: { type: 'string', default: '0' },
-      idle: { type: 'string', default: '3' },
-      'idle-seconds': { type: 'string', default: '10' },
-      output: { type: 'string', short: 'o', default: 'table' },
-      help: { type: 'boolean', short: 'h', default: false },
-    },
-  })
+  const { values, positionals } = parse(args)
   if (values.help) {
     process.stdout.write(usage)
     return exitCodes.ok
   }
-  const { image, output } = values
   if (positionals.length !== 1 || positionals[0] !== 'fork') throw new UsageError('name what to measure: fork')
-  if (image !== 'micro' && image !== 'debian') throw new UsageError('--image takes micro or debian')
+  const output = values.json ? 'json' : values.output
   if (output !== 'table' && output !== 'json') throw new UsageError('--output takes table or json')
+  const measure = values.live ? planLive(values) : planFork(values)
   const interrupted = new AbortController()
   let received: 'SIGINT' | 'SIGTERM' | undefined
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
@@ -55,17 +65,11 @@ async function main(args: string[]): Promise<number> {
     })
   }
   try {
-    const report = await benchFork({
-      image,
-      count: whole('--count', values.count, 1, 10_000),
-      children: whole('--children', values.children, 1, 1_000),
-      churn: whole('--churn', values.churn, 0, 100_000),
-      idleChildren: whole('--idle', values.idle, 0, 100),
-      idleMs: whole('--idle-seconds', values['idle-seconds'], 0, 3_600) * 1000,
+    const { report, show } = await measure({
       signal: interrupted.signal,
       say: (text) => process.stderr.write(`bench: ${text}\n`),
     })
-    process.stdout.write(`${output === 'json' ? JSON.stringify(report, null, 2) : showReport(report)}\n`)
+    process.stdout.write(`${output === 'json' ? JSON.stringify(report, null, 2) : show()}\n`)
     return exitCodes.ok
   } catch (error) {
     if (received === undefined) throw error
@@ -75,12 +79,31 @@ async function main(args: string[]): Promise<number> {
   }
 }
 
-class UsageError extends Error {}
+/** What is asked for is read before anything is begun. @throws UsageError */
+function planFork(values: Values) {
+  const { image } = values
+  if (image !== 'micro' && image !== 'debian') throw new UsageError('--image takes micro or debian')
+  const plan = {
+    image,
+    count: whole('--count', values.count, 1, 10_000),
+    children: whole('--children', values.children ?? '1', 1, 1_000),
+    churn: whole('--churn', values.churn, 0, 100_000),
+    idleChildren: whole('--idle', values.idle, 0, 100),
+    idleMs: whole('--idle-seconds', values['idle-seconds'], 0, 3_600) * 1000,
+  } as const
+  return async (progress: Progress) => {
+    const report = await benchFork({ ...plan, ...progress })
+    return { report, show: () => showReport(report) }
+  }
+}
 
-function whole(option: string, text: string, least: number, most: number): number {
-  const value = Number(text)
-  if (Number.isInteger(value) && value >= least && value <= most) return value
-  throw new UsageError(`${option} takes a whole number from ${least} to ${most}`)
+/** @throws UsageError */
+function planLive(values: Values) {
+  const plan = parseLive(values)
+  return async (progress: Progress) => {
+    const report = await benchLive({ ...plan, ...progress })
+    return { report, show: () => showLiveReport(report) }
+  }
 }
 
 function messageOf(error: unknown): string {

@@ -1,13 +1,15 @@
 import { textTable } from '../src/cli/text-table.ts'
 import { formatBytes } from '../src/shared/limits.ts'
 import type { ForkReport } from './fork-bench.ts'
+import type { MachineFacts } from './machine-facts.ts'
 import type { Summary } from './summary.ts'
+import type { Verdict } from './verdicts.ts'
 
 /** The report for people. */
 export function showReport(report: ForkReport): string {
   const { machine, summary } = report
   const parts = [
-    `${machine.cpuModel}, ${machine.cpuCount} cores, Linux ${machine.kernel}, QEMU ${machine.qemuVersion} under ${machine.accelerator}, load ${machine.loadAverage.join(' ')}`,
+    machineLine(machine),
     stageTable('The floor: stock QEMU, nothing else', summary.floor),
     stageTable(`A fork of ${report.image}, armed, one in flight`, summary.fork),
     stageTable(`A cold boot of ${report.image}`, summary.coldBoot),
@@ -21,17 +23,21 @@ export function showReport(report: ForkReport): string {
       ...failures,
     )
   }
-  const rows = report.verdicts.map(({ promise, target, measured, met }) => [
-    promise,
-    target,
-    measured,
-    met ? 'met' : 'MISSED',
-  ])
-  parts.push(textTable(['PROMISE', 'TARGET', 'MEASURED', ''], rows))
+  parts.push(verdictTable(report.verdicts))
   return parts.join('\n\n')
 }
 
-function stageTable(title: string, stages: Record<string, Summary>): string {
+/** Where it was measured. */
+export function machineLine(machine: MachineFacts): string {
+  return `${machine.cpuModel}, ${machine.cpuCount} cores, Linux ${machine.kernel}, QEMU ${machine.qemuVersion} under ${machine.accelerator}, load ${machine.loadAverage.join(' ')}`
+}
+
+export function verdictTable(verdicts: readonly Verdict[]): string {
+  const rows = verdicts.map(({ promise, target, measured, met }) => [promise, target, measured, met ? 'met' : 'MISSED'])
+  return textTable(['PROMISE', 'TARGET', 'MEASURED', ''], rows)
+}
+
+export function stageTable(title: string, stages: Record<string, Summary>): string {
   const ms = (value: number) => value.toFixed(1)
   const rows = Object.entries(stages).map(([stage, { count, min, p50, p90, p99, max }]) => [
     stage.replace(/Ms$/, ''),

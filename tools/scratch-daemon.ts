@@ -20,8 +20,9 @@ export interface ScratchDaemon {
   close(): Promise<string[]>
 }
 
-export async function startScratchDaemon(signal: AbortSignal): Promise<ScratchDaemon> {
-  const parent = await mkdtemp(join(tmpdir(), 'ramet-scratch-'))
+/** @param inside directory to make it in; its file system is the one of the vms' disks */
+export async function startScratchDaemon(signal: AbortSignal, inside = tmpdir()): Promise<ScratchDaemon> {
+  const parent = await mkdtemp(join(inside, 'ramet-scratch-'))
   // Guests run as users of their own, which must be able to pass through, though not to look.
   await chmod(parent, 0o711)
   const dataDir = join(parent, 'data')
