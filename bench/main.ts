@@ -56,28 +56,45 @@ async function main(args: string[]): Promise<number> {
   const output = values.json ? 'json' : values.output
   if (output !== 'table' && output !== 'json') throw new UsageError('--output takes table or json')
   const measure = values.live ? planLive(values) : planFork(values)
-  const interrupted = new AbortController()
-  let received: 'SIGINT' | 'SIGTERM' | undefined
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(name, () => {
-      received = name
-      interrupted.abort(new Error('interrupted'))
-    })
-  }
+  const interrupts = watchInterrupts()
   try {
     const { report, show } = await measure({
-      signal: interrupted.signal,
-      say: (text) => process.stderr.write(`bench: ${text}\n`),
+      signal: interrupts.signal,
+      say,
     })
     process.stdout.write(`${output === 'json' ? JSON.stringify(report, null, 2) : show()}\n`)
     return exitCodes.ok
   } catch (error) {
+    const { received } = interrupts
     if (received === undefined) throw error
-    const clean = error === interrupted.signal.reason
-    process.stderr.write(`bench: interrupted; ${clean ? 'nothing is left' : `then: ${messageOf(error)}`}\n`)
+    const clean = isOnly(error, interrupts.signal.reason)
+    say(`interrupted; ${clean ? 'nothing is left' : `then: ${messageOf(error)}`}`)
     return 128 + constants.signals[received]
   }
 }
+
+/**
+ * The first signal aborts what is under way. The second is only answered, since there are vms, perhaps a mount, to be
+ * cleaned up, and it may be the first that came by two ways; the third ends the process as it stands.
+ */
+function watchInterrupts(): { signal: AbortSignal; received: 'SIGINT' | 'SIGTERM' | undefined } {
+  const controller = new AbortController()
+  const interrupts: ReturnType<typeof watchInterrupts> = { signal: controller.signal, received: undefined }
+  let count = 0
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => {
+      count += 1
+      if (count === 1) {
+        interrupts.received = name
+        controller.abort(new Error('interrupted'))
+      } else if (count === 2) say('interrupted, and cleaning up; a third signal would leave it undone')
+      else process.exit(128 + constants.signals[name])
+    })
+  }
+  return interrupts
+}
+
+const say = (text: string): void => void process.stderr.write(`bench: ${text}\n`)
 
 /** What is asked for is read before anything is begun. @throws UsageError */
 function planFork(values: Values) {
@@ -104,6 +121,12 @@ function planLive(values: Values) {
     const report = await benchLive({ ...plan, ...progress })
     return { report, show: () => showLiveReport(report) }
   }
+}
+
+/** What is being left when an interrupt comes is aborted by it too, and says so. */
+function isOnly(error: unknown, reason: unknown): boolean {
+  if (error instanceof SuppressedError) return isOnly(error.error, reason) && isOnly(error.suppressed, reason)
+  return error === reason || (error instanceof Error && error.cause === reason)
 }
 
 function messageOf(error: unknown): string {

@@ -20,6 +20,8 @@ export interface ScratchDaemon {
   close(): Promise<string[]>
 }
 
+const startTimeoutMs = 60_000
+
 /** @param inside directory to make it in; its file system is the one of the vms' disks */
 export async function startScratchDaemon(signal: AbortSignal, inside = tmpdir()): Promise<ScratchDaemon> {
   const parent = await mkdtemp(join(inside, 'ramet-scratch-'))
@@ -32,12 +34,14 @@ export async function startScratchDaemon(signal: AbortSignal, inside = tmpdir())
   const socketPath = join(dataDir, 'ramet.sock')
   const close = () => shutDown(new Ramet({ socketPath }), dataDir, parent)
   try {
+    // Not aborted: of a daemon that is just starting nobody knows yet how to stop it.
     await ensureDaemon({
       dataDirectory: dataDir,
       program: daemonProgram(),
-      signal,
+      signal: AbortSignal.timeout(startTimeoutMs),
       env: { ...process.env, RAMET_DATA_DIR: dataDir, RAMET_IMAGES_DIR: images },
     })
+    signal.throwIfAborted()
   } catch (error) {
     await stopDaemon(dataDir, { signal: AbortSignal.timeout(60_000) })
     await rm(parent, { recursive: true, force: true })

@@ -21,6 +21,8 @@ export interface LiveCrowd {
 export interface CrowdFork {
   made: number
   failures: string[]
+  /** which way the daemon chose, and why, as it says it */
+  capture: Record<string, unknown>
   /** from the request to its answer, with all children ready */
   wallMs: number
   timings: Record<string, number>
@@ -130,10 +132,18 @@ async function withCrowd<T>(
   look: (fork: LiveFork) => Promise<T>,
 ): Promise<CrowdFork & T> {
   const fork = await forkLive(tools, parent, { count })
-  const { children, failures, timings, childTimings } = fork
+  const { children, failures, capture, timings, childTimings } = fork
   try {
     const seen = await look(fork)
-    return { made: children.length, failures, wallMs: fork.endMs - fork.startMs, timings, childTimings, ...seen }
+    return {
+      made: children.length,
+      failures,
+      capture,
+      wallMs: fork.endMs - fork.startMs,
+      timings,
+      childTimings,
+      ...seen,
+    }
   } finally {
     for (const child of children) await child.remove()
   }

@@ -180,13 +180,17 @@ const bytes = (value: number) => formatBytes(Math.round(value))
 function callLines(
   parent: string,
   asked: number,
-  { made, failures, wallMs, childTimings, timings }: CrowdFork,
+  { made, failures, wallMs, childTimings, timings, capture }: CrowdFork,
 ): string[] {
   const readies = childTimings.flatMap(({ readyMs }) => readyMs ?? [])
   return [
-    `  parent ${parent}: ${made} of ${asked} after ${whole(wallMs)} ms, ${whole(wallMs / asked)} ms per child; the first ready after ${whole(Math.min(...readies))} ms, half of them after ${whole(quantile(readies, 0.5))} ms; it paused ${ms(timings.pauseMs)} ms, froze ${ms(timings.freezeMs)} ms`,
+    `  parent ${parent}: ${made} of ${asked} after ${whole(wallMs)} ms, ${whole(wallMs / asked)} ms per child; the first ready after ${whole(Math.min(...readies))} ms, half of them after ${whole(quantile(readies, 0.5))} ms; it paused ${ms(timings.pauseMs)} ms, froze ${ms(timings.freezeMs)} ms${captureWords(capture)}`,
     ...failures.map((failure) => `    ${failure}`),
   ]
+}
+
+function captureWords({ way, memory }: Record<string, unknown>): string {
+  return way === undefined ? '' : `; captured by ${way}, ${memory}`
 }
 
 function memoryLines(asked: number, memory: CrowdMemory): string[] {

@@ -18,6 +18,7 @@ function series(changes: Partial<MemorySeries> & { pauseMs?: number }): MemorySe
     deltaBytes: [32 * MiB],
     samples: [{ pauseMemoryMs: pauseMs, pauseMs: pauseMs + 5, freezeMs: pauseMs + 10 }],
     slowdowns: [],
+    capture: {},
     ...rest,
   }
 }
@@ -104,7 +105,7 @@ test('of forks of a growing working set nothing is promised', () => {
 })
 
 function crowd(addedBytes: number, nonZeroBytes: number | undefined): LiveCrowd {
-  const call = { made: 100, failures: [], wallMs: 1, timings: {}, childTimings: [] }
+  const call = { made: 100, failures: [], capture: {}, wallMs: 1, timings: {}, childTimings: [] }
   const slowdown = { beforeRate: 1, duringRate: 1, afterRate: 1, slowedMs: 0, lostMs: 0 }
   const rest = { idleMs: 1, privateBytes: 0, newBaseBytes: 0, availableDropBytes: 0, proportionalBytes: 0 }
   const memory = { ...rest, addedBytes, nonZeroBytes, idleChildBytes: 2 * MiB }

@@ -15,6 +15,8 @@ export interface MemorySeries {
   memoryBytes: number
   /** memory of its own that each fork found in the parent */
   deltaBytes: number[]
+  /** what the daemon said of the last of them, as it says it */
+  capture: Record<string, unknown>
   /** stages, milliseconds */
   samples: Record<string, number>[]
   /** how each fork weighed on the parent; only of a guest that writes */
@@ -73,6 +75,7 @@ async function measureParent(
       isWriting: work !== undefined,
       ...size,
       deltaBytes: [],
+      capture: {},
       samples: [],
       slowdowns: [],
     }
@@ -103,6 +106,7 @@ async function measureOne(tools: LiveTools, parent: Vm, series: MemorySeries, wo
     await pass(tools, aroundMs + 200)
     series.slowdowns.push(slowdownOf(work.ticks, fork, aroundMs))
   }
+  series.capture = fork.capture
   const { deltaBytes } = fork.capture
   series.deltaBytes.push(typeof deltaBytes === 'number' ? deltaBytes : memory.privateBytes)
   series.samples.push(fork.timings)
