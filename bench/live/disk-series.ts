@@ -1,5 +1,6 @@
+import { formatBytes } from '../../src/shared/limits.ts'
 import { forkLive, onlyChild } from './fork-call.ts'
-import { fillDisk, sizeName } from './guest-load.ts'
+import { fillDisk } from './guest-load.ts'
 import { runsFor } from './memory-series.ts'
 import { type LiveTools, MiB, makeTemplate, withParent } from './tools.ts'
 
@@ -31,7 +32,7 @@ export async function measureDisks(
   const template = await makeTemplate(tools, 'disks', { memoryBytes, diskBytes, diskBaseBytes: baseBytes })
   for (const askedBytes of options.deltas) {
     await withParent(template, async (parent) => {
-      tools.say(`disks on ${where.fileSystem}: writing ${sizeName(askedBytes)}`)
+      tools.say(`disks on ${where.fileSystem}: writing ${formatBytes(askedBytes)}`)
       await fillDisk(parent, baseBytes, askedBytes, 2)
       const series: DiskSeries = { ...where, askedBytes, deltaBytes: [], samples: [] }
       for (let run = 0; run < runsFor(askedBytes, options.runs); run += 1) {

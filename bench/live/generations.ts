@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import type { Template, Vm } from '../../src/client/index.ts'
+import { formatBytes } from '../../src/shared/limits.ts'
 import { forkOne } from '../fork-runs.ts'
 import { type ChainReads, compareChains } from './chain-reads.ts'
 import { forkLive, onlyChild } from './fork-call.ts'
-import { clusterBytes, fillMemory, scatterDisk, sizeName, spreadClusters } from './guest-load.ts'
+import { clusterBytes, fillMemory, scatterDisk, spreadClusters } from './guest-load.ts'
 import { type LiveTools, MiB, makeTemplate, memoryFor } from './tools.ts'
 
 /** Fork of a fork of a fork: one curve over the generations. */
@@ -47,7 +48,7 @@ export function writesOf(workingSet: GenerationCurve['workingSet'], number: numb
 export async function measureGenerations(tools: LiveTools, count: number): Promise<GenerationCurve[]> {
   const memoryBytes = memoryFor(Math.max(constantBytes, count * growthBytes))
   const diskBytes = spreadClusterCount * clusterBytes
-  tools.say(`generations: filling a disk of ${sizeName(diskBytes)}`)
+  tools.say(`generations: filling a disk of ${formatBytes(diskBytes)}`)
   const template = await makeTemplate(tools, 'generations', { memoryBytes, diskBytes, diskBaseBytes: diskBytes })
   const curves: GenerationCurve[] = []
   for (const workingSet of ['constant', 'growing'] as const)

@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { Vm } from '../../src/client/index.ts'
-import { formatBytes } from '../../src/shared/limits.ts'
 import type { Tick } from './ticks.ts'
 
 const source = fileURLToPath(new URL('guest-load.c', import.meta.url))
@@ -81,6 +80,3 @@ export async function startWork(vm: Vm, bytes: number): Promise<Work> {
     },
   }
 }
-
-/** `32 MiB` */
-export const sizeName = (bytes: number): string => formatBytes(bytes)

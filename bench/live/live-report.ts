@@ -3,7 +3,7 @@ import { formatBytes } from '../../src/shared/limits.ts'
 import { machineLine, stageTable, verdictTable } from '../report.ts'
 import type { Summary } from '../summary.ts'
 import { quantile } from '../summary.ts'
-import type { GenerationCurve } from './generations.ts'
+import type { Generation, GenerationCurve } from './generations.ts'
 import type { LiveReport } from './live-bench.ts'
 import type { CrowdFork, CrowdMemory, LiveCrowd } from './live-crowd.ts'
 import { forkRatio, median, memoryPause } from './live-verdicts.ts'
@@ -11,6 +11,7 @@ import { MiB } from './tools.ts'
 
 const ms = (value: number | undefined) => (value === undefined || Number.isNaN(value) ? '-' : value.toFixed(1))
 const whole = (value: number) => value.toFixed(0)
+const bytes = (value: number) => formatBytes(Math.round(value))
 const spread = (summary: Summary | undefined) =>
   summary === undefined ? '-' : [summary.p50, summary.p90, summary.p99].map(whole).join(' / ')
 
@@ -29,9 +30,9 @@ function pauseTable({ memory, runs }: LiveReport): string {
   const rows = memory.map((series) => [
     series.way,
     series.isWriting ? 'writing' : 'at rest',
-    formatBytes(series.askedBytes),
-    formatBytes(median(series.deltaBytes)),
-    formatBytes(series.memoryBytes),
+    bytes(series.askedBytes),
+    bytes(median(series.deltaBytes)),
+    bytes(series.memoryBytes),
     spread(memoryPause(series)),
     spread(series.summary.pauseMs),
     spread(series.summary.freezeMs),
@@ -58,7 +59,7 @@ function weightTable({ memory }: LiveReport): string {
       const part = (rate: number) => `${whole((rate / p50((slowdown) => slowdown.beforeRate)) * 100)} %`
       return [
         way,
-        formatBytes(askedBytes),
+        bytes(askedBytes),
         whole(p50((slowdown) => slowdown.beforeRate)),
         part(p50((slowdown) => slowdown.duringRate)),
         part(p50((slowdown) => slowdown.afterRate)),
@@ -66,7 +67,6 @@ function weightTable({ memory }: LiveReport): string {
         whole(p50((slowdown) => slowdown.lostMs)),
       ]
     })
-  if (rows.length === 0) return 'The parent was not slowed in any way that was measured: nothing was'
   return (
     'The parent, writing page after page: pages per second before, during and after a fork; medians\n' +
     textTable(['WAY', 'WRITTEN', 'BEFORE', 'DURING', 'AFTER', 'SLOWED FOR MS', 'LOST MS'], rows)
@@ -82,12 +82,8 @@ function crossOverLines({ crossOvers }: LiveReport): string[] {
       `Copied, memory pauses a guest for ${ms(copy.atZero)} ms + ${ms(perGiB)} ms per GiB of delta. The background pauses less from:`,
       ...at.map(({ memoryBytes, backgroundMs, deltaBytes }) => {
         const from =
-          deltaBytes === 0
-            ? 'any delta'
-            : Number.isFinite(deltaBytes)
-              ? `a delta of ${formatBytes(Math.round(deltaBytes))}`
-              : 'no delta'
-        return `  ${from}, in a guest of ${formatBytes(memoryBytes)} (${ms(backgroundMs)} ms)`
+          deltaBytes === 0 ? 'any delta' : Number.isFinite(deltaBytes) ? `a delta of ${bytes(deltaBytes)}` : 'no delta'
+        return `  ${from}, in a guest of ${bytes(memoryBytes)} (${ms(backgroundMs)} ms)`
       }),
     ].join('\n'),
   ]
@@ -97,8 +93,8 @@ function diskTable({ disks }: LiveReport): string {
   const rows = disks.map((series) => [
     series.fileSystem,
     series.hasReflink ? 'yes' : 'no',
-    formatBytes(series.askedBytes),
-    formatBytes(median(series.deltaBytes)),
+    bytes(series.askedBytes),
+    bytes(median(series.deltaBytes)),
     spread(series.summary.pauseDiskMs),
     spread(series.summary.pauseMs),
     spread(series.summary.freezeMs),
@@ -126,27 +122,25 @@ function diskTable({ disks }: LiveReport): string {
   )
 }
 
-/** Ten generations a row. */
+/** Ten generations a row: 2 to 11 and 41 to 50 are what is held against each other. The first comes from a template. */
 function generationTable({ workingSet, generations }: GenerationCurve): string {
-  const rows: string[][] = []
-  for (let first = 2; first === 2 || first + 9 <= generations.length; first = first === 2 ? 11 : first + 10) {
-    const some = generations.filter(({ number }) => number >= first && number < first + 10)
-    if (some.length === 0) break
-    const p50 = (stage: string) => ms(median(some.flatMap(({ timings }) => timings[stage] ?? [])))
+  const rowOf = ({ number }: Generation) => (number <= 11 ? 2 : Math.ceil(number / 10) * 10 - 9)
+  const rows = [...Map.groupBy(generations.slice(1), rowOf).values()].map((some) => {
     const last = some.at(-1)
-    rows.push([
-      `${first}-${last?.number}`,
-      formatBytes(last?.filledBytes ?? 0),
-      formatBytes(last?.privateBytes ?? 0),
-      formatBytes(last?.diskBytes ?? 0),
+    const p50 = (stage: string) => ms(median(some.flatMap(({ timings }) => timings[stage] ?? [])))
+    return [
+      `${some[0]?.number}-${last?.number}`,
+      bytes(last?.filledBytes ?? 0),
+      bytes(last?.privateBytes ?? 0),
+      bytes(last?.diskBytes ?? 0),
       String(Math.max(...some.map(({ depth }) => depth))),
       ...['pauseMs', 'diskMs', 'loadMs', 'readyMs', 'answeredMs'].map(p50),
-    ])
-  }
+    ]
+  })
   return (
     `Fork of a fork, ${workingSet} working set: p50, milliseconds\n` +
     textTable(
-      ['GENERATIONS', 'REWRITTEN', 'MEMORY', 'DISK', 'DEPTH', 'PAUSE', 'DISK', 'LOAD', 'READY', 'ANSWERED'],
+      ['GENERATIONS', 'REWRITTEN', 'MEMORY', 'DISK', 'DEPTH', 'PAUSE', 'DISK OF CHILD', 'LOAD', 'READY', 'ANSWERED'],
       rows,
     )
   )
@@ -174,8 +168,6 @@ function crowdLines({ asked, deltaBytes, writing, atRest }: LiveCrowd): string {
     ...memoryLines(asked, atRest.memory),
   ].join('\n')
 }
-
-const bytes = (value: number) => formatBytes(Math.round(value))
 
 function callLines(
   parent: string,

@@ -1,9 +1,9 @@
+import { formatBytes } from '../../src/shared/limits.ts'
 import { quantile, type Summary, summarize, summarizeAll } from '../summary.ts'
 import type { Verdict } from '../verdicts.ts'
 import type { DiskSeries } from './disk-series.ts'
 import { crossOver, fitLine, type Line } from './fit.ts'
 import type { GenerationCurve } from './generations.ts'
-import { sizeName } from './guest-load.ts'
 import type { LiveCrowd } from './live-crowd.ts'
 import type { MemorySeries } from './memory-series.ts'
 import { GiB, MiB } from './tools.ts'
@@ -55,8 +55,10 @@ export function memoryTargetMs({ way, deltaBytes, memoryBytes }: MemorySeries): 
 function judgeMemory(series: MemorySeries): Verdict {
   const { way, isWriting, askedBytes, memoryBytes } = series
   const how =
-    way === 'copy' ? `copied, delta of ${sizeName(askedBytes)}` : `in the background, delta of ${sizeName(askedBytes)}`
-  const guest = `guest of ${sizeName(memoryBytes)} ${isWriting ? 'writing' : 'at rest'}`
+    way === 'copy'
+      ? `copied, delta of ${formatBytes(askedBytes)}`
+      : `in the background, delta of ${formatBytes(askedBytes)}`
+  const guest = `guest of ${formatBytes(memoryBytes)} ${isWriting ? 'writing' : 'at rest'}`
   return atMost(
     `memory's part of the pause, ${how}, ${guest}, p50`,
     memoryPause(series).p50,
@@ -70,7 +72,7 @@ function judgeDisks({ fileSystem, askedBytes, samples }: DiskSeries): Verdict[] 
   if (pause === undefined) return []
   return [
     atMost(
-      `disks' part of the pause, delta of ${sizeName(askedBytes)} on ${fileSystem}, p50`,
+      `disks' part of the pause, delta of ${formatBytes(askedBytes)} on ${fileSystem}, p50`,
       pause.p50,
       partTargetMs,
       'ms',

@@ -1,7 +1,8 @@
 import type { Template, Vm } from '../../src/client/index.ts'
+import { formatBytes } from '../../src/shared/limits.ts'
 import { quantile } from '../summary.ts'
 import { forkLive, onlyChild, type Way, WayUnavailable } from './fork-call.ts'
-import { fillMemory, sizeName, startWork, type Work } from './guest-load.ts'
+import { fillMemory, startWork, type Work } from './guest-load.ts'
 import { type Slowdown, slowdownOf } from './ticks.ts'
 import { type LiveTools, MiB, makeTemplate, memoryFor, pass, withParent } from './tools.ts'
 
@@ -52,7 +53,7 @@ export async function measureMemory(tools: LiveTools, options: MemoryOptions): P
     const template = templates.get(memoryBytes) ?? (await makeTemplate(tools, name, { memoryBytes }))
     templates.set(memoryBytes, template)
     await withParent(template, async (parent) => {
-      tools.say(`memory: writing ${sizeName(askedBytes)} in a guest of ${sizeName(memoryBytes)}`)
+      tools.say(`memory: writing ${formatBytes(askedBytes)} in a guest of ${formatBytes(memoryBytes)}`)
       await fillMemory(parent, askedBytes, 1)
       await measureParent(tools, parent, { askedBytes, memoryBytes }, options, found)
     })
@@ -119,5 +120,5 @@ function describe({ way, isWriting, askedBytes, samples }: MemorySeries): string
       0.5,
     ).toFixed(0)
   const guest = isWriting ? 'writing' : 'at rest'
-  return `${sizeName(askedBytes)} by ${way}, guest ${guest}: pause ${p50('pauseMs')} ms, ready ${p50('readyMs')} ms, ${samples.length} runs`
+  return `${formatBytes(askedBytes)} by ${way}, guest ${guest}: pause ${p50('pauseMs')} ms, ready ${p50('readyMs')} ms, ${samples.length} runs`
 }
