@@ -49,7 +49,7 @@ export async function forkLive(
   const capture = captureOf(result)
   if (way !== undefined && capture.way !== undefined && capture.way !== way) {
     for (const child of children) await child.remove()
-    throw new WayUnavailable(`the daemon captured by ${capture.way} instead`)
+    throw new WayUnavailable(`${capture.why ?? `the daemon captured by ${capture.way} instead`}`)
   }
   const timings = { ...(count === 1 ? childTimings[0] : {}), ...known(result.timings), answeredMs: endMs - startMs }
   return { children, failures, timings, childTimings, startMs, endMs, capture }
