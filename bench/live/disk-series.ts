@@ -1,4 +1,5 @@
 import { formatBytes } from '../../src/shared/limits.ts'
+import { untilAtRest } from './at-rest.ts'
 import { forkLive, onlyChild } from './fork-call.ts'
 import { fillDisk } from './guest-load.ts'
 import { runsFor } from './memory-series.ts'
@@ -13,7 +14,7 @@ export interface DiskSeries {
   askedBytes: number
   /** room that the parent's delta took before each fork */
   deltaBytes: number[]
-  /** stages, milliseconds */
+  /** stages, milliseconds; `restMs` from the answer until the child's disk stands on its base alone */
   samples: Record<string, number>[]
 }
 
@@ -38,10 +39,12 @@ export async function measureDisks(
       for (let run = 0; run < runsFor(askedBytes, options.runs); run += 1) {
         tools.signal.throwIfAborted()
         await tools.runFloor()
-        series.deltaBytes.push((await parent.stats()).disk.privateBytes)
+        // What it lent to the child before is its own again.
+        series.deltaBytes.push((await untilAtRest(tools, parent)).disk.privateBytes)
         const fork = await forkLive(tools, parent)
-        await using _child = onlyChild(fork)
-        series.samples.push(fork.timings)
+        await using child = onlyChild(fork)
+        const { restMs } = await untilAtRest(tools, child)
+        series.samples.push({ ...fork.timings, restMs })
       }
       found.push(series)
     })

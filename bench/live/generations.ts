@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { Template, Vm } from '../../src/client/index.ts'
 import { formatBytes } from '../../src/shared/limits.ts'
 import { forkOne } from '../fork-runs.ts'
+import { untilAtRest } from './at-rest.ts'
 import { type ChainReads, compareChains } from './chain-reads.ts'
 import { forkLive, onlyChild } from './fork-call.ts'
 import { clusterBytes, fillMemory, scatterDisk, spreadClusters } from './guest-load.ts'
@@ -21,8 +22,10 @@ export interface Generation {
   number: number
   /** memory that was written in its parent just before the fork */
   filledBytes: number
-  /** files under its disk, its own included */
+  /** files under its disk at rest, its own included */
   depth: number
+  /** from the fork's answer until it was at rest, milliseconds */
+  restMs: number
   diskBytes: number
   privateBytes: number
   /** stages, milliseconds */
@@ -72,18 +75,22 @@ async function measureCurve(
     await scatterDisk(vm, spreadClusterCount, writtenClusterCount, writes.firstCluster, writes.byte)
     const fork = await forkLive(tools, vm)
     const child = onlyChild(fork)
-    const { memory, disk } = await child.stats()
+    const { disk, restMs } = await untilAtRest(tools, child)
+    const { memory } = await child.stats()
     generations.push({
       number,
       filledBytes: writes.memoryBytes,
       depth: disk.chainDepth,
+      restMs,
       diskBytes: disk.privateBytes,
       privateBytes: memory.privateBytes,
       timings: fork.timings,
     })
     // Of the first only the disk is wanted any more; of the others nothing.
-    if (number === 2) await vm.kill()
-    else await vm.remove()
+    if (number === 2) {
+      await untilAtRest(tools, vm)
+      await vm.kill()
+    } else await vm.remove()
     if (number === 1) first = child
     vm = child
     if (number % 10 === 0) tools.say(`generations, ${workingSet}: ${number} of ${count}`)

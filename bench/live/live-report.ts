@@ -100,6 +100,7 @@ function diskTable({ disks }: LiveReport): string {
     spread(series.summary.freezeMs),
     spread(series.summary.diskMs),
     spread(series.summary.answeredMs),
+    spread(series.summary.restMs),
     String(series.samples.length),
   ])
   return (
@@ -115,6 +116,7 @@ function diskTable({ disks }: LiveReport): string {
         'FREEZE',
         'DISK OF CHILD',
         'READY',
+        'THEN AT REST',
         'RUNS',
       ],
       rows,
@@ -135,12 +137,25 @@ function generationTable({ workingSet, generations }: GenerationCurve): string {
       bytes(last?.diskBytes ?? 0),
       String(Math.max(...some.map(({ depth }) => depth))),
       ...['pauseMs', 'diskMs', 'loadMs', 'readyMs', 'answeredMs'].map(p50),
+      ms(median(some.map(({ restMs }) => restMs))),
     ]
   })
   return (
     `Fork of a fork, ${workingSet} working set: p50, milliseconds\n` +
     textTable(
-      ['GENERATIONS', 'REWRITTEN', 'MEMORY', 'DISK', 'DEPTH', 'PAUSE', 'DISK OF CHILD', 'LOAD', 'READY', 'ANSWERED'],
+      [
+        'GENERATIONS',
+        'REWRITTEN',
+        'MEMORY',
+        'DISK',
+        'DEPTH',
+        'PAUSE',
+        'DISK OF CHILD',
+        'LOAD',
+        'READY',
+        'ANSWERED',
+        'THEN AT REST',
+      ],
       rows,
     )
   )

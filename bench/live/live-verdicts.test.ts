@@ -68,6 +68,7 @@ function generations(answeredMs: (number: number) => number): Generation[] {
     number: index + 1,
     filledBytes: MiB,
     depth: 2,
+    restMs: 0,
     diskBytes: MiB,
     privateBytes: MiB,
     timings: { answeredMs: answeredMs(index + 1) },
