@@ -53,7 +53,7 @@ export interface CrowdMemory {
 const deltaBytes = 100 * MiB
 const aroundMs = 2000
 const idleMs = 10_000
-const idleChildCount = 3
+const idleChildCount = 5
 const floorCount = 5
 
 export async function measureCrowds(tools: LiveTools, counts: readonly number[]): Promise<LiveCrowd[]> {
