@@ -6,9 +6,10 @@ import { benchProgram } from '../programs.ts'
 
 export default defineCommand({
   description:
-    'Measures: ramet bench fork runs forks beside the least that QEMU allows and a cold boot of the same image, and reports each stage as p50, p90 and p99. What follows bench is passed to the programme of measurements as it is.',
+    'Measures: ramet bench fork runs forks beside the least that QEMU allows and a cold boot of the same image, and reports each stage as p50, p90 and p99; with --live it forks running vms, and tells what that costs them. What follows bench is passed to the programme of measurements as it is.',
   examples: [
     { line: 'ramet bench fork', does: 'Measures forks.' },
+    { line: 'ramet bench fork --live --generations 50', does: 'Measures forks of running vms, and of fork of a fork.' },
     { line: 'ramet bench fork -o json', does: 'The same for a program.' },
   ],
   arguments: { measurement: rest('what to measure, and its options') },
