@@ -51,7 +51,7 @@ export interface CrowdMemory {
 }
 
 const deltaBytes = 100 * MiB
-const aroundMs = 2000
+const aroundMs = 5000
 const idleMs = 10_000
 const idleChildCount = 5
 const floorCount = 5
