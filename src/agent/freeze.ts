@@ -20,8 +20,25 @@ export async function freeze(
   return { durationMs: Number(answer.durationNs ?? 0n) / 1e6 }
 }
 
+/**
+ * As `freeze`, for a capture: when it resolves, the guest has taken all that was ever sent to it, and nothing more
+ * is sent until `thaw`.
+ */
+export async function freezeForCapture(session: AgentSession, options?: WaitOptions): Promise<void> {
+  const frozen = freeze(session, options)
+  // The request has left by now; its answer follows whatever was sent before.
+  session.hold()
+  try {
+    await frozen
+  } catch (error) {
+    session.letOut()
+    throw error
+  }
+}
+
 /** Lets the workload go on. Thawing what is not frozen is no error. */
 export async function thaw(session: AgentSession, options?: WaitOptions): Promise<void> {
+  session.letOut()
   await session.request('thaw', {}, options)
 }
 

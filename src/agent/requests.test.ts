@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isRametError } from '../shared/errors.ts'
 import { sampleClock, setClock } from './clock.ts'
-import { freeze, freezeFileSystems, syncDisks, thaw, thawFileSystems } from './freeze.ts'
+import { freeze, freezeFileSystems, freezeForCapture, syncDisks, thaw, thawFileSystems } from './freeze.ts'
 import { guestErrno } from './guest-error.ts'
 import { runHooks } from './hooks.ts'
 import { AgentLink } from './link.ts'
@@ -32,6 +32,34 @@ async function asking(answer: Fields, use: (session: AgentSession) => Promise<un
   }
   return asked
 }
+
+test('from the freeze of a capture until the thaw nothing is sent, and nothing is lost', async () => {
+  const operations = async (use: (session: AgentSession, asked: () => string[]) => Promise<void>) => {
+    const seen: string[] = []
+    await using peer = await ScriptedPeer.listen({
+      onFrame: (frame, connection) => {
+        seen.push(String(decodeFields(frame.payload).op))
+        connection.respond(frame.stream, {})
+      },
+    })
+    const link = new AgentLink({ path: peer.path })
+    try {
+      await use(await link.openSession(), () => [...seen])
+    } finally {
+      link.close()
+    }
+    return seen
+  }
+  const seen = await operations(async (session, asked) => {
+    await freezeForCapture(session)
+    const meanwhile = syncDisks(session)
+    // Were it sent, the peer would have answered it before a connection made after it is welcomed.
+    await operations(async (other) => void (await syncDisks(other)))
+    assert.deepEqual(asked(), ['freeze'])
+    await Promise.all([thaw(session), meanwhile])
+  })
+  assert.deepEqual(seen, ['freeze', 'sync', 'thaw'])
+})
 
 test('freeze and thaw say what they ask for', async () => {
   const asked = await asking({ durationNs: 2_500_000n }, async (session) => {

@@ -79,6 +79,15 @@ export class AgentSession implements FrameSink {
     this.#transport.write(encodeHeader(frame), frame.payload)
   }
 
+  /** Keeps back what is sent from now on, requests too; see `Transport.hold`. */
+  hold(): void {
+    this.#transport.hold()
+  }
+
+  letOut(): void {
+    this.#transport.letOut()
+  }
+
   whenWritable(): Promise<void> {
     return this.#transport.whenWritable()
   }

@@ -24,6 +24,7 @@ export class Transport {
   readonly #socket: Socket
   readonly #events: TransportEvents
   #waiters: (() => void)[] = []
+  #held = false
   #closed: RametError | undefined
 
   private constructor(socket: Socket, events: TransportEvents) {
@@ -78,6 +79,23 @@ export class Transport {
     for (const part of parts) if (part.length > 0) this.#socket.write(part)
     this.#socket.uncork()
     if (this.#socket.writableLength > limits.linkQueueBytes) this.#end(new Error('the guest does not read'))
+  }
+
+  /**
+   * Keeps back what is written from now on, until `letOut`. A QEMU whose guest stands still takes input for it all the
+   * same: were that captured, devices and memory would disagree on how much has arrived.
+   */
+  hold(): void {
+    if (this.#held) return
+    this.#held = true
+    this.#socket.cork()
+  }
+
+  /** Sends what was kept back, if anything was. */
+  letOut(): void {
+    if (!this.#held) return
+    this.#held = false
+    this.#socket.uncork()
   }
 
   /** Resolves when little is queued, in the order of the calls, or when the connection has closed. */

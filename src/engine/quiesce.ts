@@ -1,5 +1,5 @@
 import { listDirectory } from '../agent/file.ts'
-import { freeze, thaw } from '../agent/freeze.ts'
+import { freezeForCapture, thaw } from '../agent/freeze.ts'
 import { runHooks } from '../agent/hooks.ts'
 import type { AgentSession } from '../agent/session.ts'
 import type { Workload } from '../fork/capture.ts'
@@ -43,7 +43,7 @@ export async function quiesce(
   if (!manner.freeze) return { workload: unfrozen, isFrozen: false, hasForkHooks }
   const workload: Workload = {
     freeze: (signal) =>
-      asking(vm, handle, async () => void (await freeze(session, signal === undefined ? {} : { signal }))),
+      asking(vm, handle, () => freezeForCapture(session, signal === undefined ? {} : { signal })),
     thaw: () => thaw(session),
   }
   return { workload, isFrozen: true, hasForkHooks }

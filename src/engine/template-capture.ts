@@ -2,7 +2,7 @@ import { closeSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { listDirectory } from '../agent/file.ts'
-import { freeze, thaw } from '../agent/freeze.ts'
+import { freezeForCapture, thaw } from '../agent/freeze.ts'
 import { runHooks } from '../agent/hooks.ts'
 import type { AgentSession } from '../agent/session.ts'
 import type { Timings } from '../api/timings.ts'
@@ -83,7 +83,7 @@ async function store(
   const capture = await captureGuest({
     qemu: runtime.qemu,
     workload: {
-      freeze: async (signal) => void (await freeze(session, signal === undefined ? {} : { signal })),
+      freeze: (signal) => freezeForCapture(session, signal === undefined ? {} : { signal }),
       thaw: () => thaw(session),
     },
     memoryBytes: vm.machine.memoryBytes,
