@@ -6,6 +6,7 @@ import type { Finding } from '../host/finding.ts'
 import { readMemoryInfo } from '../host/meminfo.ts'
 import { probeHost } from '../host/probe-host.ts'
 import { defaultUidRange } from '../host/uids.ts'
+import { offerToQemu } from '../qemu/process.ts'
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import { rametVersion } from '../shared/version.ts'
@@ -59,6 +60,7 @@ export class HostService {
     const { context } = this.#parts
     const user = userOf(context.host, defaultUidRange.count - 1)
     const findings = await probeHost({
+      userfaultfd: offerToQemu,
       dataDirectory: context.paths.dataDir,
       accelerator: async () => ({
         accelerator: context.host.accelerator,

@@ -1,5 +1,4 @@
 /** All that `ramet doctor` wants to know about this host. */
-import { statSync } from 'node:fs'
 import type { CgroupDriver } from './cgroups.ts'
 import { type Finding, fine, missing, slow } from './finding.ts'
 import { acceleratorFinding, type chooseAccelerator } from './kvm.ts'
@@ -17,6 +16,7 @@ import { diskSpaceFinding, programsFinding, reflinkFinding } from './probe-stora
 import { findQemu, qemuFinding } from './qemu-binary.ts'
 import type { ProcessUser } from './spawn-detached.ts'
 import { overlaps, parseSubordinateIds, type UidRange } from './uids.ts'
+import type { UserfaultfdOffer } from './userfaultfd.ts'
 
 export interface ProbeHostOptions {
   /** where Ramet keeps its data; exists */
@@ -25,6 +25,8 @@ export interface ProbeHostOptions {
   cgroups: CgroupDriver
   /** whom VMs run as; absent when the daemon is not root */
   user?: ProcessUser
+  /** what this daemon can lend to its VMs */
+  userfaultfd: () => Promise<UserfaultfdOffer>
   uidRange: UidRange
 }
 
@@ -38,7 +40,7 @@ export async function probeHost(options: ProbeHostOptions): Promise<Finding[]> {
     ['memory', () => memoryFinding()],
     ['memfd', memfdFinding],
     ['proc-mem', () => processMemoryFinding(options.user)],
-    ['userfaultfd', () => userfaultfdFinding({ ...userfaultfdFacts(), privileged })],
+    ['userfaultfd', async () => userfaultfdFinding(userfaultfdFacts(await options.userfaultfd(), privileged))],
     ['huge-pages', () => hugePageFinding()],
     ['cgroups', () => cgroupFinding(options.cgroups)],
     ['user-network', userNetworkFinding],
@@ -62,18 +64,13 @@ async function guarded(name: string, probe: () => Finding | Promise<Finding>): P
   }
 }
 
-function userfaultfdFacts() {
-  const works = userfaultfdWorks()
+function userfaultfdFacts(offer: UserfaultfdOffer, privileged: boolean) {
   return {
-    works,
+    works: userfaultfdWorks(),
+    privileged,
     sysctl: readSetting('/proc/sys/vm/unprivileged_userfaultfd'),
-    deviceOpen: othersMayOpen('/dev/userfaultfd'),
+    obstacle: 'why' in offer ? offer.why : undefined,
   }
-}
-
-function othersMayOpen(path: string): boolean {
-  const stat = statSync(path, { throwIfNoEntry: false })
-  return stat !== undefined && (stat.mode & 0o006) === 0o006
 }
 
 function cgroupFinding(cgroups: CgroupDriver): Finding {

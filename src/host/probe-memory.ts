@@ -9,6 +9,7 @@ import { type MemoryInfo, readMemoryInfo } from './meminfo.ts'
 import { readMaps } from './proc-maps.ts'
 import { signalProcess, waitForExit } from './process-identity.ts'
 import { type ProcessUser, spawnDetached } from './spawn-detached.ts'
+import { userfaultfdDevice } from './userfaultfd.ts'
 
 /** The file's text without blanks at its ends; undefined when it cannot be read. */
 export function readSetting(path: string): string | undefined {
@@ -62,22 +63,24 @@ export interface UserfaultfdFacts {
   privileged: boolean
   /** `vm.unprivileged_userfaultfd` */
   sysctl: string | undefined
-  /** whether users other than root may open /dev/userfaultfd (for QEMU 8 and newer) */
-  deviceOpen: boolean
+  /** why this daemon cannot lend userfaultfd to its VMs; undefined when it can */
+  obstacle: string | undefined
 }
 
+/** Without it the pause of a fork of a running VM grows with what the VM has written. */
 export function userfaultfdFinding(facts: UserfaultfdFacts): Finding {
   const name = 'userfaultfd'
-  const remedy = 'Set the sysctl vm.unprivileged_userfaultfd=1, or with QEMU 8 let the VMs open /dev/userfaultfd.'
   if (facts.sysctl === '1') return fine(name, 'every user may use userfaultfd')
-  if (facts.deviceOpen) return fine(name, 'VMs may use userfaultfd through /dev/userfaultfd (QEMU 8 and newer)')
+  if (facts.obstacle === undefined)
+    return fine(name, `VMs use userfaultfd through ${userfaultfdDevice}, which is lent to them`)
+  const finding = `${facts.obstacle}: pauses of forks grow with what a VM has written`
   if (!facts.works && facts.privileged) {
-    return slow(name, 'the kernel has no userfaultfd', 'Use a kernel with CONFIG_USERFAULTFD.')
+    return slow(name, finding, 'Use a kernel of version 6.1 or newer, with CONFIG_USERFAULTFD.')
   }
-  const who = facts.privileged
-    ? 'only root may use userfaultfd, not the users of VMs'
-    : 'this user may not use userfaultfd'
-  return slow(name, `${who}: pauses grow with what a VM has written`, remedy)
+  if (/cc/.test(facts.obstacle) && facts.privileged)
+    return slow(name, finding, 'Install a compiler: apt-get install gcc')
+  const device = `let the daemon open ${userfaultfdDevice} (Linux 6.1 and newer)`
+  return slow(name, finding, `Run the daemon as root, or ${device}.`)
 }
 
 /**

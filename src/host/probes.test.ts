@@ -20,6 +20,7 @@ test('this host is looked at whole, and nothing is left behind', async (t) => {
     dataDirectory,
     accelerator: async () => ({ accelerator: 'tcg', finding: 'not looked at here' }),
     cgroups: openCgroups({ hierarchies: [] }),
+    userfaultfd: async () => ({ why: 'not looked at here' }),
     uidRange: defaultUidRange,
     ...(process.geteuid?.() === 0 ? { user: { uid: 65534, gid: 65534 } } : {}),
   })
@@ -48,13 +49,15 @@ test('the QEMU must be new enough and know q35', () => {
   assert.equal(parseQemu('q', 'something else', machines), undefined)
 })
 
-test('userfaultfd: who may use it decides', () => {
-  const facts = { works: true, privileged: true, sysctl: '0', deviceOpen: false }
-  assert.equal(userfaultfdFinding(facts).level, 'slow')
-  assert.equal(userfaultfdFinding({ ...facts, sysctl: '1' }).ok, true)
-  assert.equal(userfaultfdFinding({ ...facts, deviceOpen: true }).ok, true)
-  assert.match(userfaultfdFinding({ ...facts, works: false }).finding, /kernel/)
-  assert.match(userfaultfdFinding({ ...facts, works: false, privileged: false }).finding, /this user/)
+test('userfaultfd: lent by the daemon, or free for all; else what is missing is named', () => {
+  const facts = { works: true, privileged: true, sysctl: '0', obstacle: undefined }
+  assert.equal(userfaultfdFinding(facts).ok, true)
+  assert.equal(userfaultfdFinding({ ...facts, obstacle: 'no', sysctl: '1' }).ok, true)
+  const without = { ...facts, obstacle: '/dev/userfaultfd cannot be opened (EACCES)' }
+  assert.equal(userfaultfdFinding(without).level, 'slow')
+  assert.match(userfaultfdFinding({ ...without, works: false }).remedy, /kernel/)
+  assert.match(userfaultfdFinding({ ...without, privileged: false, works: false }).remedy, /as root/)
+  assert.match(userfaultfdFinding({ ...facts, obstacle: 'there is no compiler `cc`' }).remedy, /gcc/)
 })
 
 test('memory, huge pages, programs: what is short is named', () => {

@@ -12,8 +12,11 @@ export const machineFiles = {
   rom: 'rom.state',
 }
 
-/** Descriptors that QEMU inherits, by number. Always both, so that the numbers never move. */
-export const inheritedFds = { incoming: 3, memory: 4 } as const
+/**
+ * Descriptors that QEMU inherits, by number. Always the first two, so that the numbers never move; the last two
+ * where this host can lend userfaultfd.
+ */
+export const inheritedFds = { incoming: 3, memory: 4, userfaultfd: 5, library: 6 } as const
 
 /** Names inside QEMU that the other rooms use over QMP. */
 export const nodeNames = {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { type ProcessIdentity, signalProcess, waitForExit } from '../host/process-identity.ts'
 import type { DetachedProcess, ProcessUser, SpawnDetached } from '../host/spawn-detached.ts'
+import { offerUserfaultfd, type UserfaultfdLoan, type UserfaultfdOffer } from '../host/userfaultfd.ts'
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import { inheritedFds, machineArguments, machineFiles } from './machine.ts'
@@ -21,6 +22,8 @@ export interface StartOptions {
   /** descriptor of the base, when the seat's memory is one */
   readonly memoryFd?: number
   readonly spawn: SpawnDetached
+  /** default that of this process */
+  readonly offerUserfaultfd?: () => Promise<UserfaultfdOffer>
   /** default `qemu-system-x86_64` */
   readonly binary?: string
   readonly signal?: AbortSignal
@@ -39,6 +42,9 @@ export interface QemuExit {
 
 /** Run states that matter here, out of QEMU's list. */
 export type RunState = 'running' | 'paused' | 'inmigrate' | 'shutdown' | 'guest-panicked' | (string & {})
+
+/** What each QEMU is lent, so that it can be captured in the background. */
+export const offerToQemu = () => offerUserfaultfd(inheritedFds.userfaultfd)
 
 /** One running QEMU that this daemon talks to. */
 export class QemuProcess {
@@ -121,6 +127,8 @@ export class QemuProcess {
  */
 export async function startQemu(options: StartOptions): Promise<QemuProcess> {
   const { dir, seat } = options
+  const lent = await (options.offerUserfaultfd ?? offerToQemu)()
+  const loan = 'why' in lent ? undefined : lent
   const logFd = openLog(dir)
   let spawned: DetachedProcess
   try {
@@ -128,7 +136,8 @@ export async function startQemu(options: StartOptions): Promise<QemuProcess> {
       command: options.binary ?? 'qemu-system-x86_64',
       args: machineArguments(options.machine, seat),
       cwd: dir,
-      stdio: ['ignore', logFd, logFd, seat.incoming ? 'pipe' : 'ignore', memoryEntry(options)],
+      stdio: ['ignore', logFd, logFd, seat.incoming ? 'pipe' : 'ignore', memoryEntry(options), ...entriesOf(loan)],
+      ...(loan && { env: { LD_PRELOAD: `/proc/self/fd/${inheritedFds.library}` } }),
       ...(options.user && { user: options.user }),
     })
   } finally {
@@ -210,6 +219,10 @@ async function watchEnd(
     ...(child.exitCode !== null && { exitCode: child.exitCode }),
     ...(child.signalCode !== null && { signal: child.signalCode }),
   }
+}
+
+function entriesOf(loan: UserfaultfdLoan | undefined): number[] {
+  return loan === undefined ? [] : [loan.deviceFd, loan.libraryFd]
 }
 
 function memoryEntry(options: StartOptions): number | 'ignore' {
