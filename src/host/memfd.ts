@@ -53,6 +53,15 @@ export function reserveSpace(fd: number, offsetBytes: number, lengthBytes: numbe
 }
 
 /**
+ * The same for a file that is yet to be written: its size stays what it is.
+ *
+ * @throws ErrnoError `ENOSPC` on a tmpfs with a limit
+ */
+export function reserveBeyondEnd(fd: number, offsetBytes: number, lengthBytes: number): void {
+  check('fallocate', fallocateRaw(fd, keepSize, offsetBytes, lengthBytes), `${lengthBytes} bytes`)
+}
+
+/**
  * Gives the space of a range back; it reads as zeros from then on.
  *
  * @throws ErrnoError `EPERM` when sealed against writing

@@ -44,7 +44,7 @@ export function requirePeer(socket: Socket, expected: ProcessIdentity, path: str
 }
 
 /** Node keeps the descriptor in the socket's handle, and has no public way to it. */
-function descriptorOf(socket: Socket): number {
+export function descriptorOf(socket: Socket): number {
   const handle: unknown = Reflect.get(socket, '_handle')
   const fd: unknown = typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'fd') : undefined
   if (typeof fd === 'number' && fd >= 0) return fd

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { sendWithDescriptor } from '../host/pass-descriptor.ts'
 import { RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import { encodeQmpCommand, LineSplitter, parseQmpMessage, type QmpEvent, type QmpMessage } from './qmp-wire.ts'
@@ -9,6 +10,8 @@ export interface ExecuteOptions {
   signal?: AbortSignal | undefined
   /** out of band: answered even while QEMU's main thread is stuck; few commands allow it */
   oob?: boolean | undefined
+  /** descriptor of ours that goes with the command; QEMU gets one of its own, and this one stays open */
+  descriptor?: number | undefined
 }
 
 export interface WaitOptions {
@@ -92,13 +95,22 @@ export class QmpClient {
     const reply = new Promise<unknown>((resolve, reject) => {
       this.#pending.set(id, { command, resolve, reject })
     })
-    this.#socket.write(encodeQmpCommand(command, args, id, options.oob === true))
+    // Should sending fail, nobody waits for it.
+    reply.catch(() => {})
     try {
+      await this.#send(encodeQmpCommand(command, args, id, options.oob === true), options.descriptor)
       const timeoutMs = options.timeoutMs ?? limits.qmpTimeoutMs
       return (await this.#bounded(command, reply, { timeoutMs, signal: options.signal })) as T
     } finally {
       this.#pending.delete(id)
     }
+  }
+
+  async #send(line: string, descriptor: number | undefined): Promise<void> {
+    if (descriptor === undefined) return void this.#socket.write(line)
+    // It goes past Node's own queue, which is therefore emptied first.
+    await new Promise<void>((resolve) => this.#socket.write('', () => resolve()))
+    sendWithDescriptor(this.#socket, Buffer.from(line), descriptor)
   }
 
   /** Calls `listener` for each event until the returned function is called. */

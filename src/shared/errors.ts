@@ -45,6 +45,11 @@ export const errorTable = {
     exitCode: 4,
     remediation: 'Leave it out at fork, or create another template with the value wanted.',
   },
+  PAUSE_TOO_LONG: {
+    httpStatus: 409,
+    exitCode: 4,
+    remediation: 'Allow a longer pause, or fork when the vm has written less.',
+  },
   IDEMPOTENCY_MISMATCH: {
     httpStatus: 409,
     exitCode: 4,

@@ -75,6 +75,28 @@ export const limits = {
   /** made resident before anybody else has a turn */
   memoryPopulateBytes: 32 * MiB,
 
+  // choosing how to capture, by what was measured (docs/decisions/0041)
+  /** what copying takes besides the copy: stop, devices, continue */
+  copyPauseMs: 20,
+  copyBytesPerSecond: 1 * GiB,
+  backgroundPauseMs: 15,
+  backgroundPauseMsPerGiB: 35,
+  /** without a goal of the caller, up to here nothing is done to shorten the pause */
+  comfortablePauseMs: 100,
+  pauseGoalMaxMs: 3600_000,
+
+  // capture in the background
+  /** read from the stream at once */
+  streamReadBytes: 1 * MiB,
+  /** gathered before it is written or compared */
+  collectBatchBytes: 1 * MiB,
+  /** how soon what QEMU wrote is noticed */
+  streamPollMs: 5,
+  /** QEMU sends at 0.1 GiB/s and more, however much the guest writes */
+  backgroundTimeoutMs: 3600_000,
+  /** far beyond what any host does: QEMU's own limit is 128 MiB */
+  streamBytesPerSecond: 64 * GiB,
+
   // control groups
   cgroupRemoveAttempts: 200,
   cgroupRemovePauseMs: 10,

@@ -35,9 +35,13 @@ export class StreamDecoder {
   /** as the last page record left it; survives from section to section */
   #block: string | undefined
   #withAddresses = false
+  /** whether the parser wants the word that begins a record of RAM */
+  #atRecord = false
   #held: Buffer = Buffer.alloc(0)
   #wantedBytes: number
   #tail: Buffer[] | undefined
+  /** of the tail, what the parser has read already */
+  #tailHead: Buffer = Buffer.alloc(0)
   #tailBytes = 0
 
   constructor(sink: PageSink) {
@@ -50,9 +54,14 @@ export class StreamDecoder {
   push(chunk: Buffer): void {
     let bytes = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk])
     while (this.#tail === undefined && bytes.length >= this.#wantedBytes) {
+      if (this.#atRecord) {
+        const skipped = this.#commonRecords(bytes)
+        bytes = bytes.subarray(skipped)
+        if (bytes.length < this.#wantedBytes) break
+      }
       const step = this.#parser.next(bytes.subarray(0, this.#wantedBytes))
       bytes = bytes.subarray(this.#wantedBytes)
-      if (step.done) this.#tail = []
+      if (step.done) this.#tail = [this.#tailHead]
       else this.#wantedBytes = step.value
     }
     if (this.#tail === undefined) {
@@ -94,6 +103,11 @@ export class StreamDecoder {
     yield* footer(id)
     while (type !== sectionType.end) {
       type = yield* u8()
+      // A background snapshot has no end of RAM: devices follow its last part.
+      if (type === sectionType.full) {
+        this.#tailHead = Buffer.from([type])
+        return
+      }
       if (type !== sectionType.part && type !== sectionType.end) throw damaged(`section type ${type} within RAM`)
       if ((yield* u32()) !== id) throw damaged('a live section that is not RAM')
       yield* this.#records()
@@ -116,12 +130,43 @@ export class StreamDecoder {
 
   *#records(): Parser<void> {
     for (;;) {
+      this.#atRecord = true
       const word = yield* u64()
+      this.#atRecord = false
       const flags = word % pageBytes
       const offsetBytes = word - flags
       if (flags === ramFlag.eos) return
       if (flags === ramFlag.memSize) yield* this.#blockList(offsetBytes)
       else yield* this.#page(flags, offsetBytes)
+    }
+  }
+
+  /**
+   * Pages of the same block as the one before: nearly the whole stream, so they are read without the parser,
+   * whose steps would cost more than the pages.
+   *
+   * @returns bytes read; the parser goes on behind them
+   */
+  #commonRecords(bytes: Buffer): number {
+    const block = this.#block
+    const usedBytes = block === undefined ? 0 : (this.#blocks.get(block) ?? 0)
+    if (block === undefined) return 0
+    let at = 0
+    for (;;) {
+      if (bytes.length - at < 8 + 1) return at
+      const low = bytes.readUInt32BE(at + 4)
+      const offsetBytes = bytes.readUInt32BE(at) * 2 ** 32 + low - (low % pageBytes)
+      // What is wrong is left to the parser, which says so.
+      if (offsetBytes + pageBytes > usedBytes) return at
+      const flags = low % pageBytes
+      if (flags === (ramFlag.page | ramFlag.continue)) {
+        if (bytes.length - at < 8 + pageBytes) return at
+        this.#sink.page(block, offsetBytes, bytes.subarray(at + 8, at + 8 + pageBytes))
+        at += 8 + pageBytes
+      } else if (flags === (ramFlag.zero | ramFlag.continue) && bytes[at + 8] === 0) {
+        this.#sink.page(block, offsetBytes, undefined)
+        at += 9
+      } else return at
     }
   }
 
