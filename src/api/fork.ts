@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { limits } from '../shared/limits.ts'
-import { GuestPath, Mode, Name } from './primitives.ts'
+import { Bytes, GuestPath, Milliseconds, Mode, Name } from './primitives.ts'
 import { Problem } from './problem.ts'
 import { Timings } from './timings.ts'
 import { Vm } from './vm.ts'
@@ -58,6 +58,15 @@ export const ForkRequest = z
       .describe(
         'Work with the guest agent. With false nothing is asked of it: no hooks, no freeze, and children without an identity of their own, whose links stay down.',
       ),
+    capture: z
+      .enum(['auto', 'copy', 'background'])
+      .optional()
+      .describe(
+        'How a running vm is captured. copy: what it has written is copied while it stands · background: it stands only while its memory is protected, and slows down while that is read · auto: copy, unless that is expected to take too long; so it is when left out.',
+      ),
+    maxPauseMs: Milliseconds.max(limits.pauseGoalMaxMs)
+      .optional()
+      .describe('Longest pause of a running vm that is forked, its disks’ part left out; refused when out of reach.'),
     image: frozen,
     cpus: frozen,
     memoryBytes: frozen,
@@ -115,6 +124,24 @@ function base64Chars(files: InjectedFile[]): number {
   return files.reduce((chars, file) => chars + file.contentBase64.length, 0)
 }
 
+/** How a running vm was captured, and what the other ways would have cost. */
+export const ForkCapture = z
+  .object({
+    way: z.enum(['copy', 'background']).describe('How its memory was captured.'),
+    why: z.string().describe('Why this way, a sentence.'),
+    deltaBytes: Bytes.describe('What the vm had written over its base, bytes.'),
+    guestBytes: Bytes.describe('Its RAM, bytes.'),
+    copyPauseMs: Milliseconds.describe('Pause expected of copying, the disks’ part left out, milliseconds.'),
+    backgroundPauseMs: Milliseconds.describe('The same of the background, milliseconds.'),
+    memory: z
+      .enum(['delta', 'folded'])
+      .describe('delta: each child has a copy of it over the same base · folded: all map a new base.'),
+    deltaCostBytes: Bytes.describe('What the deltas of all children take, bytes.'),
+    foldedCostBytes: Bytes.describe('What a new base takes, about all memory that is not zeros, bytes.'),
+  })
+  .meta({ id: 'ForkCapture', description: 'How a running vm was captured.' })
+export type ForkCapture = z.infer<typeof ForkCapture>
+
 /** One result per child, in the order of `forkIndex`. */
 export const ForkResult = z
   .object({
@@ -124,6 +151,7 @@ export const ForkResult = z
       .array(z.string())
       .optional()
       .describe('What a caller must know of these children, sentences: they are not what a fork otherwise makes.'),
+    capture: ForkCapture.optional().describe('How the vm was captured; absent for the fork of a template.'),
   })
   .meta({ id: 'ForkResult', description: 'What a fork made.' })
 export type ForkResult = z.infer<typeof ForkResult>

@@ -11,6 +11,7 @@ export const Timings = z
     pauseMs: stage('Source guest not executing'),
     pauseMemoryMs: stage('Of the pause: devices and memory, and all else but the disks'),
     pauseDiskMs: stage('Of the pause: freezing the disks, from when the guest stood'),
+    streamMs: stage('Of a background capture: until the whole memory was read'),
     foldMs: stage('Folding base and delta of a running source into a new base'),
     captureMs: stage('Saving device state and memory of the source'),
     diskMs: stage('Making the delta disks'),

@@ -2,6 +2,7 @@ import { thaw } from '../agent/freeze.ts'
 import { setLinks } from '../fork/capture.ts'
 import { mergeDisks } from '../fork/disk-point.ts'
 import { bootId, isRunning } from '../host/process-identity.ts'
+import { disableBackground } from '../qemu/background-snapshot.ts'
 import { resumeGuest } from '../qemu/incoming.ts'
 import { adoptQemu, type QemuProcess } from '../qemu/process.ts'
 import { asRametError } from '../shared/errors.ts'
@@ -86,6 +87,10 @@ async function settleGone(parts: EngineParts, vm: VmRecord): Promise<void> {
 /** Whatever state was on its way, the guest's own decides where it arrives. */
 async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Promise<void> {
   const runtime = parts.runtimes.add(vm, qemu)
+  // What an earlier daemon captured in the background comes to its end by itself, the guest running.
+  void disableBackground(qemu).catch((error: unknown) =>
+    parts.context.log.warn({ vm: vm.name, error: asRametError(error).message }, 'an old capture does not end'),
+  )
   const runState = await qemu.runState()
   const end = endFromRunState(runState)
   if (end !== undefined) return settleEnded(parts, vm, runtime, end)

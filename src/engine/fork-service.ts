@@ -73,6 +73,7 @@ export class ForkService {
           return {
             ...result,
             timings: { ...captured.timings, ...result.timings },
+            capture: captured.report,
             ...(warnings.length === 0 || outcome === 'failed' ? {} : { warnings }),
           }
         } finally {
@@ -198,6 +199,8 @@ function refuseManner({ name }: TemplateRecord, request: ForkRequest): void {
     ...(request.pauseParent ? ['pauseParent'] : []),
     ...(request.freeze ? [] : ['freeze']),
     ...(request.agent ? [] : ['agent']),
+    ...(request.capture === undefined ? [] : ['capture']),
+    ...(request.maxPauseMs === undefined ? [] : ['maxPauseMs']),
   ]
   if (options.length === 0) return
   throw new RametError('INVALID_ARGUMENT', {

@@ -1,32 +1,33 @@
-import type { ForkRequest } from '../api/fork.ts'
+import type { ForkCapture, ForkRequest } from '../api/fork.ts'
 import type { Timings } from '../api/timings.ts'
-import { captureLive, type LiveCapture, type LiveCaptureOptions } from '../fork/capture-live.ts'
+import type { LiveCaptureOptions } from '../fork/capture-live.ts'
 import type { OpenBase } from '../memory/base.ts'
 import { foldDelta } from '../memory/capture.ts'
+import type { Delta } from '../memory/delta.ts'
 import { nodeNames } from '../qemu/machine.ts'
 import { encodeStream, type PageRun } from '../qemu/migration-stream/encode.ts'
 import { assert } from '../shared/assert.ts'
 import { asRametError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
-import { limits } from '../shared/limits.ts'
 import { Revert } from '../shared/revert.ts'
+import { captureInItsWay, type RunningCapture } from './capture-way.ts'
 import { checkForkable } from './fork-conflicts.ts'
 import type { ForkParts } from './fork-parts.ts'
 import type { ForkSource } from './fork-source.ts'
-import { type LiveDisks, prepareLiveDisks } from './live-disks.ts'
+import { prepareLiveDisks } from './live-disks.ts'
 import type { OperationHandle } from './operations.ts'
 import { type Quiesced, quiesce } from './quiesce.ts'
 import type { VmRecord } from './records.ts'
 import { illegal } from './state.ts'
 import { ttlPaused } from './ttl-changes.ts'
 import { resumeVm } from './vm-actions.ts'
-import type { VmRuntime } from './vm-runtime.ts'
 import { transition } from './vm-states.ts'
 
 /** A vm captured for a fork. `release` once all children have their disks. */
 export interface LiveSource {
   source: ForkSource
   timings: Timings
+  report: ForkCapture
   /** @param outcome a parent that was to stay paused goes on after all when nothing came of its fork */
   release(outcome: 'made' | 'failed'): Promise<void>
 }
@@ -37,7 +38,7 @@ export interface LiveSource {
  * children map (docs/decisions/0040).
  *
  * @throws RametError `ILLEGAL_STATE`, `GUEST_UNREACHABLE`, `GUEST_REFUSED` (a hook failed), `NO_CAPACITY`,
- *   `NO_SPACE`, `CANCELLED`; the vm is in the state that it was in then
+ *   `NO_SPACE`, `PAUSE_TOO_LONG`, `CANCELLED`; the vm is in the state that it was in then
  */
 export async function captureSource(
   parts: ForkParts,
@@ -57,10 +58,19 @@ export async function captureSource(
     const disks = await prepareLiveDisks(parts, vm, runtime.qemu, request.count)
     revert.add('disks', () => disks.release())
     const base = await parts.bases.ofVm(vm)
-    const capture = await captureNow({ vm, runtime, quiesced, base, disks, fate, handle })
-    await settle(parts, vm, fate, quiesced)
+    const capture = await captureInItsWay(parts, {
+      vm,
+      qemu: runtime.qemu,
+      workload: quiesced.workload,
+      base,
+      diskLevels: disks.levels,
+      fate,
+      request,
+      handle,
+      onReleased: () => settle(parts, vm, fate, quiesced),
+    })
     const seeds = await disks.seeds()
-    const parent = await parentOf(parts, vm, { capture, base, count: request.count, handle })
+    const parent = await parentOf(parts, vm, { capture, base, handle })
     revert.keep()
     return {
       source: {
@@ -72,6 +82,7 @@ export async function captureSource(
         stream: async () => streamOf(vm, capture, parent.pages),
       },
       timings: { ...timingsOf(capture, fate, quiesced), ...parent.timings },
+      report: capture.report,
       release: async (outcome) => {
         parent.held?.[Symbol.dispose]()
         await disks.release()
@@ -121,33 +132,12 @@ async function letGoOn(parts: ForkParts, vm: VmRecord, fate: Fate): Promise<void
   }
 }
 
-interface CaptureRun {
-  vm: VmRecord
-  runtime: VmRuntime
-  quiesced: Quiesced
-  base: OpenBase | undefined
-  disks: LiveDisks
-  fate: Fate
-  handle: OperationHandle
-}
-
-function captureNow({ vm, runtime, quiesced, base, disks, fate, handle }: CaptureRun): Promise<LiveCapture> {
-  return captureLive({
-    qemu: runtime.qemu,
-    workload: quiesced.workload,
-    memoryBytes: vm.machine.memoryBytes,
-    diskLevels: disks.levels,
-    ...(base === undefined ? {} : { base }),
-    parent: fate,
-    signal: handle.signal,
-  })
-}
-
 /** A parent that stands has not stood for a time that could be told. */
-function timingsOf(capture: LiveCapture, fate: Fate, { isFrozen }: Quiesced): Timings {
+function timingsOf(capture: RunningCapture, fate: Fate, { isFrozen }: Quiesced): Timings {
   const { freezeMs, captureMs, ...pause } = capture.timings
-  if (fate !== 'goes-on') return { captureMs }
-  return { ...(isFrozen ? { freezeMs } : {}), ...pause, captureMs }
+  const copy = captureMs === undefined ? {} : { captureMs }
+  if (fate !== 'goes-on') return copy
+  return { ...(isFrozen ? { freezeMs } : {}), ...pause, ...copy }
 }
 
 interface Parent {
@@ -160,45 +150,54 @@ interface Parent {
 }
 
 interface Captured {
-  capture: LiveCapture
+  capture: RunningCapture
   base: OpenBase | undefined
-  count: number
   handle: OperationHandle
 }
 
-async function parentOf(parts: ForkParts, vm: VmRecord, of: Captured): Promise<Parent> {
-  const { capture, base, count, handle } = of
+async function parentOf(parts: ForkParts, vm: VmRecord, { capture, base, handle }: Captured): Promise<Parent> {
+  const { memory, report } = capture
   const record = vm
-  const isSmall = base !== undefined && count * capture.delta.bytes.length <= limits.forkDeltaBytes
-  if (isSmall) {
+  if (memory.kind === 'delta' && base !== undefined && report.memory === 'delta') {
     const fork = { kind: 'vm' as const, record, templateId: vm.templateId, baseId: base.id }
-    return { fork, pages: deltaPages(capture), timings: {} }
+    return { fork, pages: deltaPages(memory.delta), timings: {} }
   }
-  handle.progress({ stage: 'folding', message: 'making a base of its memory' })
   const startMs = performance.now()
-  const folded = await foldDelta({
-    id: newId('base', parts.context.random),
-    sizeBytes: vm.machine.memoryBytes,
-    delta: capture.delta,
-    ...(base === undefined ? {} : { base }),
-    signal: handle.signal,
-  })
+  const folded = memory.kind === 'base' ? memory.base : await fold(parts, vm, { delta: memory.delta, base, handle })
+  const foldMs = performance.now() - startMs
   const held = parts.bases.hold(folded.id)
   await parts.bases.adopt(folded)
   const fork = { kind: 'vm' as const, record, baseId: folded.id }
-  return { fork, pages: [], timings: { foldMs: performance.now() - startMs }, held }
+  return { fork, pages: [], timings: memory.kind === 'base' ? {} : { foldMs }, held }
 }
 
-function deltaPages({ delta }: LiveCapture): PageRun[] {
+interface Unfolded {
+  delta: Delta
+  base: OpenBase | undefined
+  handle: OperationHandle
+}
+
+function fold(parts: ForkParts, vm: VmRecord, { delta, base, handle }: Unfolded): Promise<OpenBase> {
+  handle.progress({ stage: 'folding', message: 'making a base of its memory' })
+  return foldDelta({
+    id: newId('base', parts.context.random),
+    sizeBytes: vm.machine.memoryBytes,
+    delta,
+    ...(base === undefined ? {} : { base }),
+    signal: handle.signal,
+  })
+}
+
+function deltaPages({ runs, bytes }: Delta): PageRun[] {
   let position = 0
-  return delta.runs.map(({ offsetBytes, lengthBytes }) => {
-    const data = delta.bytes.subarray(position, position + lengthBytes)
+  return runs.map(({ offsetBytes, lengthBytes }) => {
+    const data = bytes.subarray(position, position + lengthBytes)
     position += lengthBytes
     return { block: nodeNames.memory, offsetBytes, data }
   })
 }
 
-function streamOf(vm: VmRecord, capture: LiveCapture, pages: readonly PageRun[]): Iterable<Buffer> {
+function streamOf(vm: VmRecord, capture: RunningCapture, pages: readonly PageRun[]): Iterable<Buffer> {
   assert(capture.romPages.length > 0, 'a stream carries the firmware')
   return encodeStream({
     machine: vm.machine.machine,

@@ -10,6 +10,7 @@ import type { PageRun } from '../qemu/migration-stream/encode.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import { readRamBlocks } from '../qemu/ram-blocks.ts'
 import { readRomPages } from '../qemu/rom-pages.ts'
+import { RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
 import { limits } from '../shared/limits.ts'
 import { Revert } from '../shared/revert.ts'
@@ -26,6 +27,8 @@ export interface LiveCaptureOptions {
   base?: OpenBase
   /** goes-on · stays-paused: left standing, its workload frozen · was-paused: stands already, and does so afterwards whatever happens */
   parent: 'goes-on' | 'stays-paused' | 'was-paused'
+  /** the copy is given up when the guest has stood for so long */
+  maxPauseMs?: number
   signal?: AbortSignal
 }
 
@@ -60,7 +63,7 @@ const slack = { factor: 1.15, bytes: 16 * 1024 * 1024 }
  * the guest runs is done before: firmware and table of blocks read, buffer made resident, the second copying
  * thread started.
  *
- * @throws RametError `NO_CAPACITY`, and as the steps; the vm runs on then, and its disks may be frozen: `mergeDisks`
+ * @throws RametError `NO_CAPACITY`, `PAUSE_TOO_LONG`, and as the steps; the vm runs on then, and its disks may be frozen: `mergeDisks`
  */
 export async function captureLive(options: LiveCaptureOptions): Promise<LiveCapture> {
   const { qemu, workload, signal, base } = options
@@ -114,7 +117,9 @@ async function captureStopped(options: LiveCaptureOptions, ram: GuestRam, buffer
   const copying = stopping.then(async () => {
     const startMs = performance.now()
     faultPoint('live.paused')
-    const delta = await copyNow(ram, buffer, signal === undefined ? {} : { signal })
+    using goal = keepGoal(options.maxPauseMs)
+    const signals = [signal, goal.signal].filter((one) => one !== undefined)
+    const delta = await copyNow(ram, buffer, { signal: AbortSignal.any(signals) })
     return { delta, startMs, captureMs: performance.now() - startMs }
   })
   const [copied, frozenAtMs, blob] = await allOrFirst([copying, freezing, saving])
@@ -132,4 +137,14 @@ async function copyNow(ram: GuestRam, buffer: Buffer, options: { signal?: AbortS
 async function allOrFirst<T extends readonly unknown[]>(work: { [K in keyof T]: Promise<T[K]> }): Promise<T> {
   await Promise.allSettled(work)
   return (await Promise.all(work)) as unknown as T
+}
+
+/** Better no fork than a longer pause, where the caller said so. Its signal aborts when the time is over. */
+function keepGoal(maxPauseMs: number | undefined): { signal: AbortSignal | undefined } & Disposable {
+  if (maxPauseMs === undefined) return { signal: undefined, [Symbol.dispose]: () => {} }
+  const goal = new AbortController()
+  const message = `the pause of at most ${Math.round(maxPauseMs)} ms was over before all was copied, so the fork was given up`
+  const giveUp = () => goal.abort(new RametError('PAUSE_TOO_LONG', { message, details: { maxPauseMs } }))
+  const timer = setTimeout(giveUp, maxPauseMs)
+  return { signal: goal.signal, [Symbol.dispose]: () => clearTimeout(timer) }
 }

@@ -1,7 +1,7 @@
 import { readSync } from 'node:fs'
 import { limits } from '../shared/limits.ts'
 import { pageBytes, type Run } from './base.ts'
-import type { Delta } from './capture.ts'
+import type { Delta } from './delta.ts'
 
 const zeroPage = Buffer.alloc(pageBytes)
 

@@ -8,7 +8,7 @@ import type { ReadMemoryInfo } from '../host/meminfo.ts'
 import { errnoOf, RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 import { checkMemoryFor, memfdNameOf, type OpenBase, pageBytes } from './base.ts'
-import type { Delta } from './capture.ts'
+import type { Delta } from './delta.ts'
 import { DeltaPages } from './delta-pages.ts'
 import { isZeroPage } from './zero-pages.ts'
 
