@@ -5,7 +5,7 @@ import { formatDuration } from './format.ts'
 /** What a fork of a vm says of its capture, as far as this daemon says it. */
 interface ForkFacts {
   timings: Timings & { pauseMemoryMs?: number | undefined; pauseDiskMs?: number | undefined }
-  capture?: { deltaBytes?: number | undefined; memory?: string | undefined } | undefined
+  capture?: { deltaBytes?: number | undefined; memory?: string | undefined; way?: string | undefined } | undefined
 }
 
 /** A line on what a fork meant for the vm that was forked; undefined for a template, which does not run. */
@@ -28,10 +28,11 @@ export function parentLine(name: string, { timings, capture }: ForkFacts): strin
 /** Milliseconds without the unit, which the number before has. */
 const numberOf = (ms: number) => formatDuration(ms).replace(/ ms$/, '')
 
-function givenText({ deltaBytes, memory }: NonNullable<ForkFacts['capture']>): string {
+function givenText({ deltaBytes, memory, way }: NonNullable<ForkFacts['capture']>): string {
   if (deltaBytes === undefined) return ''
   const bytes = formatBytes(deltaBytes)
+  const how = way === 'background' ? 'read in the background and ' : ''
   return memory === 'folded'
-    ? `; ${bytes} of memory folded into a base that all children map`
-    : `; ${bytes} of memory given to each child`
+    ? `; ${bytes} of memory ${how}folded into a base that all children map`
+    : `; ${bytes} of memory ${how}given to each child`
 }
