@@ -4,6 +4,7 @@ import type { Template, Vm } from '../src/client/index.ts'
 import { count, startCounter } from './support/counter.ts'
 import {
   allFaultPoints,
+  backgroundFaults,
   finishedTemplateFaults,
   forkFaults,
   frozenFaults,
@@ -21,6 +22,7 @@ it('every fault point in the source is tried by a test', () => {
     ...finishedTemplateFaults,
     ...liveFaults,
     ...frozenFaults,
+    ...backgroundFaults,
     ...otherFaults,
   ]
   assert.deepEqual(allFaultPoints(), [...tried].sort())

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import process from 'node:process'
 import { after, before, describe, it } from 'node:test'
 import type { Vm } from '../src/client/index.ts'
-import { liveFaults } from './support/fault-points.ts'
+import { backgroundFaults, liveFaults } from './support/fault-points.ts'
 import { Host } from './support/host.ts'
 import { assertInOrder } from './support/order.ts'
 
@@ -19,14 +19,18 @@ describe('a daemon killed in the middle of a fork of a running vm', () => {
   })
   after(() => host.close())
 
-  for (const [index, point] of liveFaults.entries()) {
+  const steps = [
+    ...liveFaults.map((point) => ({ point, capture: 'copy' as const })),
+    ...backgroundFaults.map((point) => ({ point, capture: 'background' as const })),
+  ]
+  for (const [index, { point, capture }] of steps.entries()) {
     it(`at ${point} leaves the parent running with its data exact, and no half child`, async () => {
       // Each daemon is given one fault; recovery runs in another, which may pass the same points unharmed.
       await host.restart(`${point}=kill`)
       const fill = 'dd if=/dev/urandom bs=1M count=4 2>/dev/null'
       await parent.commands.run(`${fill} > /tmp/ballast; ${fill} of=/dev/vda seek=${index}; sync`)
       const expected = await sums(parent)
-      const fork = parent.fork({ names: ['doomed'] }).catch((error: unknown) => error)
+      const fork = parent.fork({ names: ['doomed'], capture }).catch((error: unknown) => error)
       assert.deepEqual(await host.daemon.ended, { code: null, signal: 'SIGKILL' }, `the fault at ${point} was reached`)
       await host.restart()
       await fork

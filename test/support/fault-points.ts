@@ -59,6 +59,15 @@ export const frozenFaults = [
   'delta.returned',
 ] as const
 
+/** Steps of a capture in the background, in order. */
+export const backgroundFaults = [
+  'background.prepared',
+  'background.paused',
+  'background.resumed',
+  'background.streaming',
+  'background.streamed',
+] as const
+
 export const otherFaults = ['boot.recorded', 'remove.directory'] as const
 
 /** Every fault point there is in the source, so that none is forgotten by the tests. */
