@@ -38,3 +38,18 @@ for (const [name, choose] of patterns) {
     assert.ok(buffer.length > 0, 'the memory is kept until here')
   })
 }
+
+test('what was only read is left out on demand, where the kernel knows how', (t) => {
+  const { buffer, start } = touched((page) => page % 8 === 0)
+  const from = start - addressOf(buffer)
+  let sum = 0
+  for (let page = 0; page < pages; page += 1) sum += buffer[from + page * pageBytes] ?? 0
+  assert.equal(sum, pages / 8)
+  const end = start + pages * pageBytes
+  const count = (zeroIsNothing: boolean) =>
+    readPrivateRuns(process.pid, start, end, zeroIsNothing).reduce((pages, run) => pages + run.count, 0)
+  assert.equal(count(false), pages, 'all are present')
+  const left = count(true)
+  t.diagnostic(`${left} of ${pages} pages`)
+  if (left < pages) assert.equal(left, sum)
+})

@@ -20,16 +20,23 @@ const regionWords = 3
  */
 const regionCount = 512
 
-const category = { file: 1 << 2, present: 1 << 3, swapped: 1 << 4 } as const
+const category = { file: 1 << 2, present: 1 << 3, swapped: 1 << 4, zero: 1 << 5 } as const
 
 /**
  * Calls back for each run of private pages of a range, ascending; neighbours may come apart.
  *
  * @param fd of `/proc/PID/pagemap`
+ * @param zeroIsNothing whether the kernel's page of zeros, which is what reading untouched memory leaves there, is left out
  * @returns false when this kernel has no such call; nothing was called back then
  * @throws ErrnoError
  */
-export function scanPrivate(fd: number, start: number, end: number, visit: VisitRegion): boolean {
+export function scanPrivate(
+  fd: number,
+  start: number,
+  end: number,
+  visit: VisitRegion,
+  zeroIsNothing = false,
+): boolean {
   // In halves: a BigInt an address costs more than finding it.
   const regions = new Uint32Array(regionCount * regionWords * 2)
   const argument = new BigUint64Array(argumentWords)
@@ -38,8 +45,9 @@ export function scanPrivate(fd: number, start: number, end: number, visit: Visit
   argument[word.vector] = BigInt(addressOf(regions))
   argument[word.length] = BigInt(regionCount)
   // Not of a file; and in memory or swapped out.
-  argument[word.inverted] = BigInt(category.file)
-  argument[word.mask] = BigInt(category.file)
+  const unwanted = category.file | (zeroIsNothing ? category.zero : 0)
+  argument[word.inverted] = BigInt(unwanted)
+  argument[word.mask] = BigInt(unwanted)
   argument[word.anyOf] = BigInt(category.present | category.swapped)
   // Of all that is found it is zero: regions are then joined whatever else sets their pages apart.
   argument[word.told] = BigInt(category.file)

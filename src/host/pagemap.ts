@@ -46,10 +46,11 @@ export function collectPrivateRuns(words: Uint32Array, firstPage: number, runs: 
  * The private pages of an address range, ascending. Asks the kernel for runs where it knows how, or reads
  * 2 KiB for each MiB of the range.
  *
+ * @param zeroIsNothing whether the kernel's page of zeros is left out; without the kernel's help it is not
  * @throws ErrnoError `ENOENT`, `EACCES`
  */
-export function readPrivateRuns(pid: number, start: number, end: number): PageRun[] {
-  return withPagemap(pid, (fd) => scanRuns(fd, start, end) ?? readRuns(fd, start, end))
+export function readPrivateRuns(pid: number, start: number, end: number, zeroIsNothing = false): PageRun[] {
+  return withPagemap(pid, (fd) => scanRuns(fd, start, end, zeroIsNothing) ?? readRuns(fd, start, end))
 }
 
 /** The same out of the words of the page map, for any kernel. */
@@ -66,11 +67,10 @@ function withPagemap(pid: number, read: (fd: number) => PageRun[]): PageRun[] {
   }
 }
 
-function scanRuns(fd: number, start: number, end: number): PageRun[] | undefined {
+function scanRuns(fd: number, start: number, end: number, zeroIsNothing: boolean): PageRun[] | undefined {
   const runs: PageRun[] = []
-  const isDone = scanPrivate(fd, start, end, (from, to) =>
-    appendRun(runs, (from - start) / pageBytes, (to - from) / pageBytes),
-  )
+  const visit = (from: number, to: number) => appendRun(runs, (from - start) / pageBytes, (to - from) / pageBytes)
+  const isDone = scanPrivate(fd, start, end, visit, zeroIsNothing)
   return isDone ? runs : undefined
 }
 

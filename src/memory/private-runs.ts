@@ -12,10 +12,12 @@ import type { GuestRam } from './guest-ram.ts'
  */
 export async function listPrivateRuns(ram: GuestRam): Promise<Run[]> {
   const runs: Run[] = []
+  // Over nothing, a page of zeros that was only read (all are, by a capture in the background) is no change.
+  const zeroIsNothing = ram.baseId === undefined
   for (let at = 0; at < ram.sizeBytes; at += limits.memoryListBytes) {
     if (at > 0) await breathe()
     const end = Math.min(at + limits.memoryListBytes, ram.sizeBytes)
-    for (const { page, count } of readPrivateRuns(ram.pid, ram.start + at, ram.start + end)) {
+    for (const { page, count } of readPrivateRuns(ram.pid, ram.start + at, ram.start + end, zeroIsNothing)) {
       append(runs, { offsetBytes: at + page * pageBytes, lengthBytes: count * pageBytes })
     }
   }
