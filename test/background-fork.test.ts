@@ -1,30 +1,21 @@
 import assert from 'node:assert/strict'
 import process from 'node:process'
 import { after, before, describe, it } from 'node:test'
-import type { ForkResult } from '../src/api/fork.ts'
-import { ForkError, type ForkOptions, type Vm } from '../src/client/index.ts'
+import { ForkError, type ForkOptions, type ForkReport, type Vm } from '../src/client/index.ts'
 import { offerUserfaultfd } from '../src/host/userfaultfd.ts'
 import { Host, withHost } from './support/host.ts'
 
 const offer = await offerUserfaultfd(5)
 const skip = 'why' in offer && offer.why
 
-/** A fork, with all that the daemon tells of it. */
-async function fork(host: Host, vm: Vm, options: ForkOptions): Promise<{ children: Vm[]; result: ForkResult }> {
-  let operationId = ''
-  const children = await vm.fork({
-    ...options,
-    onProgress: (progress, operation) => {
-      operationId = operation.id
-      options.onProgress?.(progress, operation)
-    },
+/** A fork of which all children were made, with what the daemon tells of it. */
+async function fork(vm: Vm, options: ForkOptions): Promise<{ children: Vm[]; report: ForkReport }> {
+  const report = await vm.forkReport(options)
+  const children = report.children.map((child) => {
+    if (child instanceof ForkError) throw child
+    return child
   })
-  for (const child of children) if (child instanceof ForkError) throw child
-  const { result } = await host.ramet.operations.get(operationId)
-  return {
-    children: children.filter((child): child is Vm => !(child instanceof ForkError)),
-    result: result as ForkResult,
-  }
+  return { children, report }
 }
 
 const ballastSum = async (vm: Vm) => (await vm.commands.run('md5sum < /tmp/ballast')).stdout
@@ -51,7 +42,7 @@ describe('a fork in the background', { skip }, () => {
     await parent.commands.run('echo before | dd of=/dev/vda bs=4096 conv=sync 2>/dev/null; sync')
     const expected = await ballastSum(parent)
     let overwritten: Promise<unknown> | undefined
-    const { children, result } = await fork(host, parent, {
+    const { children, report } = await fork(parent, {
       count: 2,
       namePrefix: 'moment',
       capture: 'background',
@@ -69,14 +60,14 @@ describe('a fork in the background', { skip }, () => {
       const [left = 0, right = -9] = stdout.trim().split('\n').map(Number)
       assert.ok(left - right === 0 || left - right === 1, `one file has ${left} lines, the other ${right}`)
     }
-    assert.equal(result.capture?.way, 'background')
-    assert.equal(result.capture?.memory, 'folded')
-    assert.ok((result.timings.streamMs ?? 0) > 0 && (result.timings.pauseMemoryMs ?? 0) > 0)
+    assert.equal(report.capture?.way, 'background')
+    assert.equal(report.capture?.memory, 'folded')
+    assert.ok((report.timings.streamMs ?? 0) > 0 && (report.timings.pauseMemoryMs ?? 0) > 0)
     for (const child of children) await child.remove({ force: true })
   })
 
   it('over a base: a small delta is loaded by each child, a large one folded', async () => {
-    const [child] = (await fork(host, parent, { names: ['based'], capture: 'copy' })).children
+    const [child] = (await fork(parent, { names: ['based'], capture: 'copy' })).children
     assert.ok(child)
     await child.commands.run('kill $(cat /tmp/pacer)')
     for (const [memory, megabytes] of [
@@ -85,8 +76,8 @@ describe('a fork in the background', { skip }, () => {
     ] as const) {
       await fillBallast(child, megabytes)
       const expected = await ballastSum(child)
-      const { children, result } = await fork(host, child, { names: [`on-${memory}`], capture: 'background' })
-      assert.equal(result.capture?.memory, memory)
+      const { children, report } = await fork(child, { names: [`on-${memory}`], capture: 'background' })
+      assert.equal(report.capture?.memory, memory)
       const [grandchild] = children
       assert.ok(grandchild)
       assert.equal(await ballastSum(grandchild), expected)
@@ -100,7 +91,7 @@ describe('a fork in the background', { skip }, () => {
     await fillBallast(vm)
     const expected = await ballastSum(vm)
     for (const [round, capture] of (['background', 'background', 'copy', 'background'] as const).entries()) {
-      const { children } = await fork(host, vm, { names: [`often-${round}`], capture })
+      const { children } = await fork(vm, { names: [`often-${round}`], capture })
       for (const child of children) {
         assert.equal(await ballastSum(child), expected, `${capture} in round ${round}`)
         await child.remove({ force: true })
@@ -121,7 +112,7 @@ describe('a fork in the background', { skip }, () => {
     const cancelled = parent.fork({ ...options, onProgress: ({ stage }) => stage === 'streaming' && cancel.abort() })
     await assert.rejects(cancelled, { name: 'AbortError' })
     await host.untilState(parent, 'running')
-    const { children } = await fork(host, parent, { names: ['later'], capture: 'background' })
+    const { children } = await fork(parent, { names: ['later'], capture: 'background' })
     assert.deepEqual((await host.ramet.vms.list()).map(({ name }) => name).sort(), ['later', 'parent'])
     for (const child of children) {
       assert.equal(await ballastSum(child), expected)
@@ -151,7 +142,7 @@ describe('a fork in the background that comes to grief', { skip }, () => {
         await assert.rejects(failed, { code: 'NO_SPACE' }, point)
         assert.equal((await parent.refresh()).state, 'running')
         assert.equal(await ballastSum(parent), expected)
-        const { children } = await fork(host, parent, { names: ['works'], capture: 'background' })
+        const { children } = await fork(parent, { names: ['works'], capture: 'background' })
         for (const child of children) await child.remove({ force: true })
       }
     })

@@ -77,8 +77,8 @@ export const limits = {
 
   // choosing how to capture, by what was measured (docs/decisions/0041)
   /** what copying takes besides the copy: stop, devices, continue */
-  copyPauseMs: 20,
-  copyBytesPerSecond: 1 * GiB,
+  copyPauseMs: 10,
+  copyBytesPerSecond: 4 * GiB,
   backgroundPauseMs: 15,
   backgroundPauseMsPerGiB: 35,
   /** without a goal of the caller, up to here nothing is done to shorten the pause */
