@@ -33,14 +33,14 @@ describe('a QEMU killed in the middle of a fork of a running vm', () => {
     host = await Host.start()
     parent = await host.boot({ name: 'parent', disks: [{ sizeBytes: 64 * MiB }] })
     // More than a fork copies byte by byte.
-    await parent.commands.run('dd if=/dev/urandom of=/dev/vda bs=1M count=36 2>/dev/null; sync')
+    await parent.commands.run('dd if=/dev/urandom of=/dev/vda bs=1M count=36 conv=fsync 2>/dev/null')
   })
   after(() => host.close())
 
   /** Forks, and kills a QEMU while the daemon stands at a step. */
   async function forkAndKill(point: string, victims: () => string[]): Promise<string> {
     await host.restart(`${point}=stop`)
-    await parent.commands.run('dd if=/dev/urandom of=/dev/vda bs=1M seek=40 count=1 2>/dev/null; sync')
+    await parent.commands.run('dd if=/dev/urandom of=/dev/vda bs=1M seek=40 count=1 conv=fsync 2>/dev/null')
     const expected = await sum(parent)
     const fork = parent.fork({ names: ['child'] }).catch((error: unknown) => error)
     await host.daemon.whileStoppedAt(point, settleMs, () => victims().forEach(killQemusOf))
