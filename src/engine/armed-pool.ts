@@ -79,7 +79,7 @@ export class ArmedPool {
       if (this.#stopped || template === undefined || this.#shelves.get(templateId) !== shelf) return
       if (shelf.armed.length >= wanted) return
       try {
-        const child = await armChild(this.#parts, templateParent(template), 'arm')
+        const child = await armChild(this.#parts, templateParent(template), { id: 'arm' })
         if (this.#shelves.get(templateId) === shelf && !this.#stopped) shelf.armed.push(child)
         else await discardArmed(this.#parts, child)
       } catch (error) {

@@ -11,6 +11,7 @@ import { ancestorsBelow } from './ancestors.ts'
 import type { Guest } from './guest.ts'
 import { vmmOverheadBytes } from './limits-of-vm.ts'
 import type { ChildDisk } from './live-disks.ts'
+import type { OperationHandle } from './operations.ts'
 import type { EngineParts } from './parts.ts'
 import type { DiskRecord, TemplateRecord, VmRecord } from './records.ts'
 import { endAllOf, removeDirectory } from './release-vm.ts'
@@ -89,8 +90,7 @@ export function draftChild(parts: EngineParts, parent: ForkParent): VmRecord {
 export async function armChild(
   parts: EngineParts,
   parent: ForkParent,
-  operationId: string,
-  signal?: AbortSignal,
+  operation: Pick<OperationHandle, 'id'> & Partial<OperationHandle>,
 ): Promise<ArmedChild> {
   const { context } = parts
   checkMemoryFor(vmmOverheadBytes, `a child of ${parent.record.name}`)
@@ -103,9 +103,20 @@ export async function armChild(
     context.log.warn({ vm: draft.id, what, error: asRametError(error).message }, 'undo failed'),
   )
   revert.add('child', () => discardDraft(parts, draft))
-  const plan = launchPlan(context, { vm: draft, manifest, operationId, base })
+  const plan = launchPlan(context, { vm: draft, manifest, operationId: operation.id, base })
+  const onDiskProgress = (doneBytes: number, totalBytes: number) =>
+    operation.progress?.({
+      stage: 'copying',
+      doneBytes,
+      totalBytes,
+      message: `copying what ${parent.record.name} has written`,
+    })
   const disks = plan.disks.map((disk, index) => withSeed(disk, parent.disks?.[index]))
-  const launched = await launch({ ...plan, disks }, { journal: context.journal, spawn: context.spawn }, signal)
+  const launched = await launch(
+    { ...plan, disks, onDiskProgress },
+    { journal: context.journal, spawn: context.spawn },
+    operation.signal,
+  )
   revert.add('QEMU', () => launched.qemu.kill())
   await armIncoming(launched.qemu)
   const guest = parts.runtimes.guestOf(draft.id, launched.qemu)

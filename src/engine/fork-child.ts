@@ -90,7 +90,7 @@ async function armNow(
   handle: OperationHandle,
   timings: Timings,
 ): Promise<ArmedChild> {
-  const child = await armChild(parts, plan.source.parent, handle.id, handle.signal)
+  const child = await armChild(parts, plan.source.parent, handle)
   timings.diskMs = child.launched.diskMs
   timings.spawnMs = child.launched.spawnMs
   return child

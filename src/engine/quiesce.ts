@@ -42,8 +42,7 @@ export async function quiesce(
   const hasForkHooks = await hasHooks(session)
   if (!manner.freeze) return { workload: unfrozen, isFrozen: false, hasForkHooks }
   const workload: Workload = {
-    freeze: (signal) =>
-      asking(vm, handle, () => freezeForCapture(session, signal === undefined ? {} : { signal })),
+    freeze: (signal) => asking(vm, handle, () => freezeForCapture(session, signal === undefined ? {} : { signal })),
     thaw: () => thaw(session),
   }
   return { workload, isFrozen: true, hasForkHooks }
