@@ -3,6 +3,7 @@ import { mkdir, readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { isRametError } from '../shared/errors.ts'
+import { armFaults } from '../shared/fault.ts'
 import { limits } from '../shared/limits.ts'
 import { openChain } from './chain.ts'
 import { cloneDisk } from './clone.ts'
@@ -51,6 +52,24 @@ test('an aborted copy leaves nothing, and says what the signal says', () =>
     await assert.rejects(copying, reason)
     await assert.rejects(cloneDisk({ from, to, reflink: false, signal: controller.signal }), reason)
     assert.deepEqual(await readdir(dirname(to)), [])
+  }))
+
+test('a disk that becomes full in the middle of a copy is told as one, and the next copy succeeds', () =>
+  withHome(async (home) => {
+    const from = await deltaOver(home, await sealedImage(home))
+    await qemuIo(from, ['write -P 7 0 20M'])
+    const to = await home.path('vms', 'vm-b')
+    const progress: number[] = []
+    const copy = () => cloneDisk({ from, to, reflink: false, onProgress: (done) => progress.push(done) })
+    for (const errno of ['ENOSPC', 'EDQUOT']) {
+      progress.length = 0
+      armFaults(`disk.copy=${errno}@3`)
+      await assert.rejects(copy(), (error) => isRametError(error, 'NO_SPACE') && error.details.path === to)
+      assert.equal(progress.length, 2, 'two parts had been copied')
+      assert.deepEqual(await readdir(dirname(to)), [])
+    }
+    await copy()
+    assert.ok(await readAlike(from, to))
   }))
 
 test('a full disk is told as one, and leaves nothing', () =>

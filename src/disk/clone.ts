@@ -3,6 +3,7 @@ import { copyFile, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { dataExtents } from '../host/extents.ts'
 import { errnoOf } from '../shared/errors.ts'
+import { faultPoint } from '../shared/fault.ts'
 import { limits } from '../shared/limits.ts'
 import { backingName } from './backing-name.ts'
 import { createWhole, type FileOwner, withPlainFile } from './files.ts'
@@ -88,6 +89,7 @@ async function copyExtents(
       const wanted = Math.min(buffer.length, lengthBytes - done)
       const { bytesRead } = await source.read(buffer, 0, wanted, offsetBytes + done)
       if (bytesRead === 0) throw Object.assign(new Error(`${from} shrank while it was copied`), { code: 'EIO' })
+      faultPoint('disk.copy')
       await writeAll(target, buffer.subarray(0, bytesRead), offsetBytes + done)
       done += bytesRead
       doneBytes += bytesRead

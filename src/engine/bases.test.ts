@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict'
-import { fstatSync } from 'node:fs'
+import { fstatSync, readdirSync } from 'node:fs'
 import { test } from 'node:test'
 import { ForkRequest } from '../api/fork.ts'
 import { isRunning, signalProcess, waitForExit } from '../host/process-identity.ts'
 import type { SpawnDetachedOptions } from '../host/spawn-detached.ts'
+import { BaseWriter } from '../memory/base.ts'
+import { findKeeper } from '../memory/keeper.ts'
+import { armFaults } from '../shared/fault.ts'
+import { newId } from '../shared/ids.ts'
 import { TestEngine } from './testing/test-engine.ts'
 
 /** Counts the keepers that are started from now on. */
@@ -54,4 +58,43 @@ test('letting a base go ends its keeper and closes its descriptor once', async (
   assert.throws(() => fstatSync(fd))
   assert.equal(isRunning(template.kept?.keeper ?? { pid: 0, startTime: 0, bootId: '' }), false)
   await engine.parts.bases.drop(template)
+})
+
+for (const [fault, code] of Object.entries({
+  'base.intended=ENOSPC': 'ENOSPC',
+  'process.spawn=EAGAIN': 'NO_CAPACITY',
+  'base.kept=ENOSPC': 'ENOSPC',
+})) {
+  test(`a folded base that cannot be kept leaves neither memory nor a keeper nor a record: ${fault}`, async () => {
+    await using engine = await TestEngine.open()
+    const { bases } = engine.parts
+    const make = async () => (await BaseWriter.create({ id: newId('base'), sizeBytes: 4096 })).seal()
+    const base = await make()
+    armFaults(fault)
+    await assert.rejects(bases.adopt(base), { code })
+    assert.throws(() => fstatSync(base.fd))
+    assert.equal(findKeeper(base.id), undefined)
+    assert.deepEqual([engine.openOwners(), engine.context.bases.list()], [[], []])
+    const next = await make()
+    await bases.adopt(next)
+    assert.ok(findKeeper(next.id))
+    await bases.sweep()
+    assert.equal(findKeeper(next.id), undefined)
+  })
+}
+
+test('a base that was loaded and cannot be kept is let go, and loaded again for the next fork', async () => {
+  await using first = await TestEngine.open()
+  const template = await first.createTemplate()
+  const keeper = template.kept?.keeper
+  assert.ok(keeper)
+  signalProcess(keeper, 'SIGKILL')
+  await waitForExit(keeper)
+  await using second = (await first.restart()).engine
+  const descriptors = () => readdirSync('/proc/self/fd').length
+  const before = descriptors()
+  armFaults('process.spawn=EAGAIN')
+  await assert.rejects(second.parts.bases.of(template), { code: 'NO_CAPACITY' })
+  assert.equal(descriptors(), before)
+  assert.ok((await second.parts.bases.of(template)).fd > 0)
 })

@@ -48,17 +48,29 @@ export class Bases {
     return loading
   }
 
-  /** Gives a new base to a keeper, so that it outlives the daemon. */
+  /**
+   * Gives a new base to a keeper, so that it outlives the daemon. The descriptor is this object's from then on, or the
+   * caller's still when it fails.
+   *
+   * @throws RametError `NO_CAPACITY`, `NO_SPACE`; no keeper is left
+   */
   async keep(templateId: string, base: OpenBase): Promise<KeptBase> {
     const { journal } = this.#context
     const [id = 0] = journal.intend([
       { operation: 'keep', owner: templateId, kind: 'keeper', ident: { baseId: base.id } },
     ])
-    faultPoint('base.intended')
-    const kept = await keepBase(base, this.#context.spawn)
-    journal.hold([{ id, ident: { baseId: base.id, ...kept.keeper } }])
-    this.#open.set(templateId, base)
-    return kept
+    let kept: KeptBase | undefined
+    try {
+      faultPoint('base.intended')
+      kept = await keepBase(base, this.#context.spawn)
+      journal.hold([{ id, ident: { baseId: base.id, ...kept.keeper } }])
+      this.#open.set(templateId, base)
+      return kept
+    } catch (error) {
+      if (kept !== undefined) await releaseBase(kept)
+      journal.release([id])
+      throw error
+    }
   }
 
   /** Lets the memory go; children that map it keep what they map. */
@@ -97,11 +109,24 @@ export class Bases {
     return base
   }
 
-  /** Keeps a base that was folded for children of a running vm, until the last vm that maps it is gone. */
+  /**
+   * Keeps a base that was folded for children of a running vm, until the last vm that maps it is gone.
+   *
+   * @throws RametError `NO_CAPACITY`, `NO_SPACE`; the base is no more then
+   */
   async adopt(base: OpenBase): Promise<void> {
-    const kept = await this.keep(base.id, base)
     const { bases, clock } = this.#context
-    await bases.create({ schemaVersion: 1, id: base.id, name: base.id, kept, createdAtMs: clock.nowMs() })
+    let kept: KeptBase | undefined
+    try {
+      kept = await this.keep(base.id, base)
+      faultPoint('base.kept')
+      await bases.create({ schemaVersion: 1, id: base.id, name: base.id, kept, createdAtMs: clock.nowMs() })
+    } catch (error) {
+      // Nobody else would know of it, and it is as large as a vm.
+      this.#open.set(base.id, base)
+      await this.#release(base.id, kept)
+      throw error
+    }
   }
 
   /** Lets go of folded bases that no vm maps any more. */
@@ -129,7 +154,10 @@ export class Bases {
     }
     // A base that is still open here has lost its keeper only.
     const base = known ?? (await this.#load(template))
-    const kept = await this.keep(template.id, base)
+    const kept = await this.keep(template.id, base).catch((error: unknown) => {
+      if (base !== known) closeSync(base.fd)
+      throw error
+    })
     await this.#context.templates.update(template.id, { kept })
     this.#context.events.emit({
       type: 'template.state',

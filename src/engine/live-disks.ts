@@ -46,54 +46,68 @@ export async function prepareLiveDisks(
 ): Promise<LiveDisks> {
   const { context, deltas } = parts
   const dir = context.paths.vm(vm.id)
-  const levels = await settleLevels(parts, vm, qemu)
-  const disks = context.vms.find(vm.id).disks
-  const reflink = vm.disks.length > 0 && (await canReflink(context.paths.vmsDir))
-  const ways = await Promise.all(
+  const held: Disposable[] = []
+  const release = async (): Promise<void> => {
+    for (const hold of held) hold[Symbol.dispose]()
+    await mergeNow(parts, vm, qemu)
+  }
+  try {
+    const levels = await settleLevels(parts, vm, qemu)
+    const reflink = vm.disks.length > 0 && (await canReflink(context.paths.vmsDir))
+    const ways = await waysOf(parts, vm, levels, reflink)
+    const neededBytes = reflink ? 0 : count * ways.reduce((sum, { bytes }) => sum + bytes, 0)
+    await requireSpace(context.paths.dataDir, neededBytes, `the disks of ${count} children of ${vm.name}`)
+    await prepareDiskPoint(qemu, levels, userOf(context.host, vm.seat))
+    const seeds = async (): Promise<ChildDisk[]> => {
+      const result: ChildDisk[] = []
+      for (const [index, level] of levels.entries()) {
+        if (ways[index]?.isLent) await deltas.lend(vm.id, index)
+        const { lent, frozen = [] } = context.vms.find(vm.id).disks[index] ?? {}
+        const under = lent === undefined ? frozen : [lent, ...frozen]
+        const [nearest] = under
+        held.push(...under.map((id) => deltas.hold(id)))
+        const over = nearest === undefined ? {} : { over: context.paths.delta(nearest) }
+        const seed: DiskSeed =
+          ways[index]?.isLent && nearest !== undefined
+            ? { kind: 'empty', over: context.paths.delta(nearest) }
+            : { kind: 'copy', from: join(dir, diskFile(index, level)), ...over, reflink }
+        result.push({ seed, frozen: under })
+      }
+      return result
+    }
+    return { levels, seeds, release }
+  } catch (error) {
+    await release()
+    throw error
+  }
+}
+
+/** How each disk comes to the children, and what a copy of it takes. */
+async function waysOf(
+  { context }: EngineParts,
+  vm: VmRecord,
+  levels: readonly number[],
+  reflink: boolean,
+): Promise<{ isLent: boolean; bytes: number }[]> {
+  const { disks } = context.vms.find(vm.id)
+  return Promise.all(
     levels.map(async (level, index) => {
-      const bytes = await privateDiskBytes(join(dir, diskFile(index, level)))
-      const { frozen } = disks[index] ?? {}
+      const bytes = await privateDiskBytes(join(context.paths.vm(vm.id), diskFile(index, level)))
       // Deeper than this no chain shall be, also not for a while.
-      const mayLend = level === 0 && frozen === undefined
+      const mayLend = level === 0 && disks[index]?.frozen === undefined
       return { isLent: mayLend && !reflink && bytes > limits.diskCopyBytes, bytes }
     }),
   )
-  const neededBytes = reflink ? 0 : count * ways.reduce((sum, { bytes }) => sum + bytes, 0)
-  await requireSpace(context.paths.dataDir, neededBytes, `the disks of ${count} children of ${vm.name}`)
-  const held: Disposable[] = []
-  const merge = async (): Promise<void> => {
-    for (const hold of held) hold[Symbol.dispose]()
-    const now = context.vms.get(vm.id)
-    if (now === undefined) return
-    await mergeDisks(qemu, floorsOf(now)).catch((error: unknown) =>
-      context.log.error({ vm: vm.name, error: asRametError(error).message }, 'disks could not be merged'),
-    )
-    parts.settling.schedule()
-  }
-  const seeds = async (): Promise<ChildDisk[]> => {
-    const result: ChildDisk[] = []
-    for (const [index, level] of levels.entries()) {
-      if (ways[index]?.isLent) await deltas.lend(vm.id, index)
-      const { lent, frozen = [] } = context.vms.find(vm.id).disks[index] ?? {}
-      const under = lent === undefined ? frozen : [lent, ...frozen]
-      const [nearest] = under
-      held.push(...under.map((id) => deltas.hold(id)))
-      const over = nearest === undefined ? {} : { over: context.paths.delta(nearest) }
-      const seed: DiskSeed =
-        ways[index]?.isLent && nearest !== undefined
-          ? { kind: 'empty', over: context.paths.delta(nearest) }
-          : { kind: 'copy', from: join(dir, diskFile(index, level)), ...over, reflink }
-      result.push({ seed, frozen: under })
-    }
-    return result
-  }
-  try {
-    await prepareDiskPoint(qemu, levels, userOf(context.host, vm.seat))
-  } catch (error) {
-    await merge()
-    throw error
-  }
-  return { levels, seeds, release: merge }
+}
+
+/** What cannot be merged now is tried again in the background: the vm runs on over the longer chain. Never throws. */
+async function mergeNow({ context, settling }: EngineParts, vm: VmRecord, qemu: QemuProcess): Promise<void> {
+  const now = context.vms.get(vm.id)
+  if (now === undefined) return
+  await mergeDisks(qemu, floorsOf(now)).catch((error: unknown) =>
+    context.log.error({ vm: vm.name, error: asRametError(error).message }, 'disks could not be merged'),
+  )
+  settling.schedule()
 }
 
 /**

@@ -166,7 +166,10 @@ async function parentOf(parts: ForkParts, vm: VmRecord, { capture, base, handle 
   const folded = memory.kind === 'base' ? memory.base : await fold(parts, vm, { delta: memory.delta, base, handle })
   const foldMs = performance.now() - startMs
   const held = parts.bases.hold(folded.id)
-  await parts.bases.adopt(folded)
+  await parts.bases.adopt(folded).catch((error: unknown) => {
+    held[Symbol.dispose]()
+    throw error
+  })
   const fork = { kind: 'vm' as const, record, baseId: folded.id }
   return { fork, pages: [], timings: memory.kind === 'base' ? {} : { foldMs }, held }
 }

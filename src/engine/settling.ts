@@ -9,7 +9,7 @@ import { faultPoint } from '../shared/fault.ts'
 import { limits } from '../shared/limits.ts'
 import type { EngineContext } from './context.ts'
 import type { Deltas } from './deltas.ts'
-import type { VmRecord } from './records.ts'
+import type { DeltaRecord, VmRecord } from './records.ts'
 import type { Runtimes } from './runtimes.ts'
 import { diskPlans, userOf } from './vm-plan.ts'
 
@@ -29,6 +29,8 @@ export class Settling {
   readonly #deltas: Deltas
   readonly #queue = new Set<string>()
   readonly #active = new Set<Promise<void>>()
+  /** frozen deltas whose vm is gone, being removed */
+  readonly #removals = new Map<string, Promise<void>>()
   #retry: NodeJS.Timeout | undefined
   #closed = false
 
@@ -40,8 +42,14 @@ export class Settling {
 
   /** Looks at all vms and frozen deltas. To be called when one of them may have something to do by now. */
   schedule(): void {
-    this.#enqueue()
+    this.#enqueueReturns()
+    for (const vm of this.#context.vms.list()) if (this.#isUnsettled(vm)) this.#queue.add(vm.id)
     this.#next()
+  }
+
+  /** Resolves when nothing is under way or about to be; what has failed may be waiting to be tried again. */
+  async idle(): Promise<void> {
+    while (this.#active.size + this.#removals.size > 0) await this.#ended()
   }
 
   /** Nothing more is begun, and what is under way gives way: the next daemon takes it up again. */
@@ -50,7 +58,11 @@ export class Settling {
     this.#queue.clear()
     clearTimeout(this.#retry)
     this.#runtimes.interrupt()
-    await Promise.all(this.#active)
+    await this.#ended()
+  }
+
+  async #ended(): Promise<void> {
+    await Promise.all([...this.#active, ...this.#removals.values()])
   }
 
   /**
@@ -94,12 +106,21 @@ export class Settling {
     for (const delta of this.#deltas.unused()) if (delta.vmId === vmId) await this.#deltas.giveBack(delta)
   }
 
-  #enqueue(exceptVmId?: string): void {
+  #enqueueReturns(): void {
     for (const delta of this.#deltas.unused()) {
       if (this.#context.vms.get(delta.vmId) !== undefined) this.#queue.add(delta.vmId)
-      else void this.#deltas.giveBack(delta).catch((error: unknown) => this.#complain(delta.id, error))
+      else this.#remove(delta)
     }
-    for (const vm of this.#context.vms.list()) if (vm.id !== exceptVmId && this.#isUnsettled(vm)) this.#queue.add(vm.id)
+  }
+
+  /** Nobody has a lock for it: it is removed once, whoever looks meanwhile. */
+  #remove(delta: DeltaRecord): void {
+    if (this.#closed || this.#removals.has(delta.id)) return
+    const removal = this.#deltas
+      .giveBack(delta)
+      .catch((error: unknown) => this.#putOff(delta.id, error))
+      .finally(() => this.#removals.delete(delta.id))
+    this.#removals.set(delta.id, removal)
   }
 
   #isUnsettled(vm: VmRecord): boolean {
@@ -124,14 +145,17 @@ export class Settling {
   }
 
   async #settle(vmId: string, signal: AbortSignal): Promise<void> {
+    // Nothing tells one that waited for its turn that all shall end.
+    if (this.#closed) return
     signal.throwIfAborted()
     await this.#takeBack(vmId)
     const vm = this.#context.vms.get(vmId)
     if (vm === undefined) return
     if (stoppedStates.has(vm.state) && vm.process === undefined) await this.#settleResting(vm, signal)
     if (runningStates.has(vm.state)) await this.#settleRunning(vm, signal)
-    // Whoever lent what was collapsed may have it back now. This vm itself has been given its chance.
-    this.#enqueue(vmId)
+    // Whoever lent what was collapsed may have it back now. Not all that is unsettled: what cannot be settled yet
+    // would be looked at in turns for ever.
+    this.#enqueueReturns()
   }
 
   async #settleResting(vm: VmRecord, signal: AbortSignal): Promise<void> {

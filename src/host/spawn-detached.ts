@@ -1,7 +1,8 @@
 /** Starting processes that outlive the daemon. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { errnoOf, RametError } from '../shared/errors.ts'
+import { faultPoint } from '../shared/fault.ts'
 import { bootId, type ProcessIdentity, readStat } from './process-identity.ts'
 
 /** One descriptor of the new process: nothing, an open descriptor of ours, or a socket to us. */
@@ -48,12 +49,12 @@ export const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
  * A program that ends at once still has an identity, and its `exit` event is yet to come.
  *
  * @throws RametError `HOST_UNFIT` when the program is missing, `PRIVILEGE` when the user may not be changed,
- *   `VMM_FAILED` when it cannot be started for another reason
+ *   `NO_CAPACITY` when the host has no room for another process, `VMM_FAILED` when it cannot be started for another reason
  */
 export const spawnDetached: SpawnDetached = async (options) => {
   const stdio = [...(options.stdio ?? ['ignore', 'ignore', 'ignore'])]
   const { command, args, ...identityOptions } = asUser(options)
-  const child = spawn(command, args, {
+  const child = begin(command, args, {
     ...identityOptions,
     cwd: options.cwd ?? '/',
     env: { PATH: defaultPath, ...options.env },
@@ -72,6 +73,16 @@ export const spawnDetached: SpawnDetached = async (options) => {
   const identity = { pid: child.pid, startTime: stat.startTime, bootId: bootId() }
   child.unref()
   return { identity, child, streams: stdio.map((entry, fd) => (entry === 'pipe' ? streamOf(child, fd) : undefined)) }
+}
+
+/** Some errors are thrown at once, others told by an event. */
+function begin(command: string, args: string[], options: SpawnOptions): ChildProcess {
+  try {
+    faultPoint('process.spawn')
+    return spawn(command, args, options)
+  } catch (error) {
+    throw error instanceof Error ? spawnError(command, error) : error
+  }
 }
 
 interface Invocation {
@@ -107,8 +118,15 @@ function isDuplex(stream: unknown): stream is Readable & Writable {
   return typeof stream === 'object' && stream !== null && 'on' in stream
 }
 
+/** What a host says that has no room for another process, or for another descriptor. */
+const hostIsFull = new Set(['EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE'])
+
 function spawnError(command: string, error: Error): RametError {
   const errno = errnoOf(error)
+  if (errno !== undefined && hostIsFull.has(errno)) {
+    const message = `the host has no room for another process: ${command} could not be started (${errno})`
+    return new RametError('NO_CAPACITY', { message, cause: error })
+  }
   if (errno === 'ENOENT') {
     const remediation = `Install the package that provides ${command}; see \`ramet doctor\`.`
     return new RametError('HOST_UNFIT', { message: `${command} was not found`, cause: error, remediation })

@@ -15,6 +15,7 @@ import {
 } from '../host/memfd.ts'
 import { type ReadMemoryInfo, readMemoryInfo } from '../host/meminfo.ts'
 import { errnoOf, RametError } from '../shared/errors.ts'
+import { faultPoint } from '../shared/fault.ts'
 import { formatBytes, limits } from '../shared/limits.ts'
 
 export const pageBytes = 4096
@@ -137,6 +138,7 @@ async function reserveRuns(fd: number, runs: readonly Run[], signal: AbortSignal
   for (const run of runs) {
     for (let at = 0; at < run.lengthBytes; ) {
       signal?.throwIfAborted()
+      faultPoint('memory.base')
       const lengthBytes = Math.min(limits.memoryChunkBytes, run.lengthBytes - at)
       reserveSpace(fd, run.offsetBytes + at, lengthBytes)
       at += lengthBytes

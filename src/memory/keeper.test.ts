@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readdirSync, readSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { allocatedBytes, createMemfd, sealFile, seals } from '../host/memfd.ts'
 import { isRunning } from '../host/process-identity.ts'
 import { spawnDetached } from '../host/spawn-detached.ts'
+import { armFaults } from '../shared/fault.ts'
+import { limits } from '../shared/limits.ts'
 import { BaseWriter, checkSealed, memfdNameOf, type OpenBase } from './base.ts'
 import { findKeeper, type KeptBase, keepBase, openBase, releaseBase } from './keeper.ts'
 
@@ -44,6 +46,29 @@ test('a base larger than the memory of the host is refused before anything is re
     code: 'NO_CAPACITY',
   })
   await assert.rejects(BaseWriter.create({ id: 'base-test-odd', sizeBytes: 4097 }), { code: 'INVALID_ARGUMENT' })
+})
+
+test('a host whose memory ends while it is reserved is full, and the descriptor is closed', async () => {
+  for (const errno of ['ENOSPC', 'ENOMEM']) {
+    armFaults(`memory.base=${errno}@2`)
+    const descriptors = readdirSync('/proc/self/fd').length
+    await assert.rejects(BaseWriter.create({ id: 'base-test-short', sizeBytes: 2 * limits.memoryChunkBytes }), {
+      code: 'NO_CAPACITY',
+      message: /no memory for base base-test-short/,
+    })
+    assert.equal(readdirSync('/proc/self/fd').length, descriptors)
+  }
+})
+
+test('a keeper for which the host has no room is NO_CAPACITY, and the base stays the caller’s', async () => {
+  const base = await makeBase('base-test-unkept')
+  for (const errno of ['EAGAIN', 'ENOMEM']) {
+    armFaults(`process.spawn=${errno}`)
+    await assert.rejects(keepBase(base), { code: 'NO_CAPACITY', message: new RegExp(`no room.*sleep.*${errno}`) })
+    assert.equal(findKeeper(base.id), undefined)
+  }
+  checkSealed(base.fd, base.id, base.sizeBytes)
+  closeSync(base.fd)
 })
 
 test('an aborted base leaves no descriptor', async () => {

@@ -3,6 +3,7 @@ import process from 'node:process'
 import { test } from 'node:test'
 import { addressOf } from '../host/libc.ts'
 import { readPrivateRuns } from '../host/pagemap.ts'
+import { armFaults } from '../shared/fault.ts'
 import { limits } from '../shared/limits.ts'
 import { residentBuffer } from './resident-buffer.ts'
 
@@ -26,4 +27,13 @@ test('a host short of memory, a size nobody has and a cancelled call are refused
   await assert.rejects(residentBuffer(2 ** 50, { readMemory: () => vast }), { code: 'NO_CAPACITY' })
   const signal = AbortSignal.abort(new Error('enough'))
   await assert.rejects(residentBuffer(MiB, { signal }), { message: 'enough' })
+})
+
+test('a kernel that has no page left in the middle of it is told as a host that is full', async () => {
+  armFaults('memory.buffer=ENOMEM@2')
+  await assert.rejects(residentBuffer(2 * limits.memoryPopulateBytes), {
+    code: 'NO_CAPACITY',
+    message: /no memory for a copy of 64 MiB/,
+    remediation: /removing VMs/,
+  })
 })

@@ -2,6 +2,7 @@ import { setImmediate as breathe } from 'node:timers/promises'
 import type { ReadMemoryInfo } from '../host/meminfo.ts'
 import { populate, preferHugePages } from '../host/populate.ts'
 import { errnoOf, RametError } from '../shared/errors.ts'
+import { faultPoint } from '../shared/fault.ts'
 import { formatBytes, limits } from '../shared/limits.ts'
 import { checkMemoryFor } from './base.ts'
 
@@ -22,6 +23,7 @@ export async function residentBuffer(bytes: number, options: ResidentOptions = {
     preferHugePages(buffer)
     for (let at = 0; at < bytes; at += limits.memoryPopulateBytes) {
       options.signal?.throwIfAborted()
+      faultPoint('memory.buffer')
       populate(buffer.subarray(at, at + limits.memoryPopulateBytes))
       await breathe()
     }

@@ -13,9 +13,15 @@ interface Armed {
 }
 
 const armed = new Map<string, Armed>()
-for (const entry of (process.env.RAMET_FAULT ?? '').split(',').filter(Boolean)) {
-  const match = /^([a-z0-9.-]+)=([a-zA-Z]+)(?:@(\d+))?$/.exec(entry)
-  if (match?.[1] && match[2]) armed.set(match[1], { action: match[2], remaining: Number(match[3] ?? 1) })
+armFaults(process.env.RAMET_FAULT ?? '')
+
+/** Arms points as `RAMET_FAULT` does, in place of those that are armed: for tests that run in the same process. */
+export function armFaults(entries: string): void {
+  armed.clear()
+  for (const entry of entries.split(',').filter(Boolean)) {
+    const match = /^([a-z0-9.-]+)=([a-zA-Z]+)(?:@(\d+))?$/.exec(entry)
+    if (match?.[1] && match[2]) armed.set(match[1], { action: match[2], remaining: Number(match[3] ?? 1) })
+  }
 }
 
 /** @throws an errno error when the point is armed with one */

@@ -10,6 +10,7 @@ import { type Frame, frameType } from '../../agent/wire/frame.ts'
 import type { DetachedProcess, SpawnDetached } from '../../host/spawn-detached.ts'
 import { spawnDetached } from '../../host/spawn-detached.ts'
 import { machineFiles } from '../../qemu/machine.ts'
+import { type DiskArguments, FakeDisks } from './fake-disks.ts'
 
 /** What a test does before a request is answered: wait, or throw to have it refused. */
 export type Interference = (what: string, guest: FakeGuest | undefined) => Promise<void> | void
@@ -27,6 +28,7 @@ interface Servers {
  */
 export class FakeGuest implements AsyncDisposable {
   readonly vmId: string
+  readonly disks: FakeDisks
   #process: DetachedProcess | undefined
   /** QEMU's run state */
   status: string
@@ -40,22 +42,23 @@ export class FakeGuest implements AsyncDisposable {
   readonly #sockets = new Set<Socket>()
   readonly #servers: Servers
 
-  private constructor(vmId: string, status: string, interfere: Interference, servers: Servers) {
-    this.vmId = vmId
+  private constructor(dir: string, status: string, interfere: Interference, servers: Servers) {
+    this.vmId = basename(dir)
+    this.disks = new FakeDisks(dir, (event, data) => this.#emit(event, data))
     this.status = status
     this.#interfere = interfere
     this.#servers = servers
   }
 
-  /** Listens; the process that leads to it is yet to come. */
-  static async start(vmId: string, incoming: boolean, interfere: Interference): Promise<FakeGuest> {
+  /** Listens; the process that leads to it is yet to come. @param dir the vm's, which has its id for a name */
+  static async start(dir: string, incoming: boolean, interfere: Interference): Promise<FakeGuest> {
     let guest: FakeGuest | undefined
     const agent = await ScriptedPeer.listen({
       welcome: () => ({ ...defaultWelcome, timeNs: nowNs() }),
       onFrame: (frame, connection) => void guest?.ask(frame, connection),
     })
     const qmp = createServer((socket) => guest?.serve(socket))
-    guest = new FakeGuest(vmId, incoming ? 'inmigrate' : 'prelaunch', interfere, { qmp, agent })
+    guest = new FakeGuest(dir, incoming ? 'inmigrate' : 'prelaunch', interfere, { qmp, agent })
     await new Promise<void>((resolve) => qmp.listen(`${agent.path}.qmp`, resolve))
     return guest
   }
@@ -85,6 +88,12 @@ export class FakeGuest implements AsyncDisposable {
   panic(): void {
     this.status = 'guest-panicked'
     this.#emit('GUEST_PANICKED', { action: 'pause' })
+  }
+
+  /** The guest's write meets a full file system: QEMU stops it and says so. */
+  stall(): void {
+    this.status = 'io-error'
+    this.#emit('BLOCK_IO_ERROR', { action: 'stop', operation: 'write', nospace: true })
   }
 
   /** QEMU dies. */
@@ -123,7 +132,7 @@ export class FakeGuest implements AsyncDisposable {
     }
   }
 
-  #execute(name: string, args: { name?: string; up?: boolean }): unknown {
+  #execute(name: string, args: { name?: string; up?: boolean } & DiskArguments): unknown {
     switch (name) {
       case 'query-status':
         return { status: this.status, running: this.status === 'running' }
@@ -147,7 +156,7 @@ export class FakeGuest implements AsyncDisposable {
       case 'ringbuf-read':
         return ''
       default:
-        return {}
+        return this.disks.execute(name, args) ?? {}
     }
   }
 
@@ -188,7 +197,7 @@ export class FakeVmm implements AsyncDisposable {
     const dir = options.cwd ?? ''
     await this.interfere('spawn', undefined)
     const interfere: Interference = (what, guest) => this.interfere(what, guest)
-    const guest = await FakeGuest.start(basename(dir), options.args.includes('-incoming'), interfere)
+    const guest = await FakeGuest.start(dir, options.args.includes('-incoming'), interfere)
     const { user: _user, ...rest } = options
     const started = await spawnDetached({
       ...rest,

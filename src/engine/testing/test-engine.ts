@@ -179,6 +179,7 @@ export class TestEngine implements AsyncDisposable {
 
   async close(): Promise<void> {
     this.parts.ttl.stop()
+    await this.parts.settling.stop()
     for (const runtime of this.parts.runtimes.list()) await runtime.release()
     await this.context.store.close()
   }
