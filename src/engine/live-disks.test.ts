@@ -143,9 +143,36 @@ test('a merge that meets a full disk throws nothing: the vm runs over the longer
   // The next fork neither waits for it nor fails.
   const next = await frozen(engine, vm)
   assert.deepEqual(next.levels, [1])
+  assert.ok(engine.vmm.of(vm.id).calls.includes('blockdev-reopen'), 'QEMU lets others read what it was to write to')
   assert.equal((await next.seeds())[0]?.seed.kind, 'copy')
   await next.release()
   await assertMerged(engine, vm, 2)
+})
+
+test('a point over a lent delta that could not be merged is merged before the next fork, or refuses it', async () => {
+  await using engine = await TestEngine.open()
+  const vm = await diskVm(engine, 'parent', 1)
+  await freeze(engine, vm)
+  const hold = engine.parts.deltas.hold(await engine.parts.deltas.lend(vm.id, 0))
+  await writeDisk(pathOf(engine, vm, 1), 2)
+  const { disks } = engine.vmm.of(vm.id)
+  disks.jobError = 'No space left on device'
+  const live = await frozen(engine, vm)
+  await writeDisk(pathOf(engine, vm, 2), 3)
+  await live.release()
+  assert.ok(existsSync(pathOf(engine, vm, 2)))
+  await assert.rejects(frozen(engine, vm), (error) => isRametError(error, 'NO_SPACE'))
+  assert.equal(existsSync(pathOf(engine, vm, 3)), false, 'no chain is deeper')
+  await engine.parts.settling.idle()
+  disks.jobError = undefined
+  // The background has it too, though the delta is still lent.
+  engine.parts.settling.schedule()
+  await engine.parts.settling.idle()
+  assert.equal(existsSync(pathOf(engine, vm, 2)), false)
+  await checkDisk(pathOf(engine, vm, 1), 3)
+  hold[Symbol.dispose]()
+  engine.parts.settling.schedule()
+  await assertMerged(engine, vm, 3)
 })
 
 test('a vm that is gone by then is not merged', async () => {

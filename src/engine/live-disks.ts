@@ -111,14 +111,15 @@ async function mergeNow({ context, settling }: EngineParts, vm: VmRecord, qemu: 
 }
 
 /**
- * A commit that gave way to this fork has left a level over level 0, which stands still already and so can be lent:
- * the fork need not wait. Only over another frozen delta that would be too deep.
+ * A commit that gave way to this fork, or met a full disk, has left a level over level 0, which stands still already
+ * and so can be lent: the fork need not wait. Only over another frozen delta, or one more level, that would be too deep.
  */
 async function settleLevels(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Promise<number[]> {
   const levels = await readLevels(qemu, vm.disks.length)
-  const left = [...levels.keys()].filter((index) => levels[index] !== 0 && vm.disks[index]?.lent === undefined)
-  if (left.some((index) => vm.disks[index]?.frozen !== undefined)) {
-    await mergeDisks(qemu, floorsOf(vm))
+  const floors = floorsOf(vm)
+  const left = [...levels.keys()].filter((index) => (levels[index] ?? 0) > (floors[index] ?? 0))
+  if (left.some((index) => levels[index] !== 1 || vm.disks[index]?.frozen !== undefined)) {
+    await mergeDisks(qemu, floors)
     return readLevels(qemu, vm.disks.length)
   }
   for (const index of left) await parts.deltas.lend(vm.id, index)

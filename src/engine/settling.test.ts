@@ -162,7 +162,9 @@ for (const point of ['collapse.begun', 'collapse.done', 'delta.returned', 'disk-
       const { parent, child } = await family(first)
       armFaults(`${point}=ENOSPC`)
       await settle(first)
-      assert.ok(first.context.deltas.list().length > 0 || existsSync(pathOf(first, parent, 1)) || point.endsWith('merged'))
+      assert.ok(
+        first.context.deltas.list().length > 0 || existsSync(pathOf(first, parent, 1)) || point.endsWith('merged'),
+      )
       await using next = by === 'the next one' ? (await first.restart()).engine : undefined
       const engine = next ?? first
       await settle(engine)

@@ -126,7 +126,7 @@ export class Settling {
   #isUnsettled(vm: VmRecord): boolean {
     if (vm.disks.some(({ frozen }) => frozen !== undefined)) return true
     const dir = this.#context.paths.vm(vm.id)
-    return vm.disks.some(({ lent }, index) => lent === undefined && existsSync(join(dir, diskFile(index, 1))))
+    return floorsOf(vm).some((floor, index) => existsSync(join(dir, diskFile(index, floor + 1))))
   }
 
   #next(): void {

@@ -1,5 +1,5 @@
 import { rename } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { backingName } from '../disk/backing-name.ts'
 import { type FileOwner, syncDirectory } from '../disk/files.ts'
 import { runImageTool } from '../disk/image-tool.ts'
@@ -8,6 +8,7 @@ import { runBlockJob } from '../qemu/block-job.ts'
 import { nodeNames } from '../qemu/machine.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import { RametError } from '../shared/errors.ts'
+import { nodeOfFile } from './block-nodes.ts'
 import { diskFile } from './disk-file.ts'
 
 // A child of a vm with a large delta stands on that delta, frozen, at first. Collapsing brings what it reads
@@ -78,19 +79,4 @@ async function checkCollapsed(path: string, basePath: string | undefined): Promi
   throw new RametError('IMAGE_INVALID', {
     message: `${path} was collapsed but stands on ${header.backing?.name ?? 'nothing'}`,
   })
-}
-
-interface BlockNode {
-  'node-name'?: string
-  drv?: string
-  file?: string
-}
-
-/** QEMU opens what a disk stands on by itself, and gives it a name of its own making. */
-async function nodeOfFile(qemu: QemuProcess, path: string): Promise<string> {
-  const nodes = await qemu.qmp.execute<BlockNode[]>('query-named-block-nodes', { flat: true })
-  const node = nodes.find(({ drv, file }) => drv === 'qcow2' && file !== undefined && resolve(qemu.dir, file) === path)
-  const name = node?.['node-name']
-  if (name === undefined) throw qemu.failure(`QEMU has no node for the base ${path}`)
-  return name
 }

@@ -10,6 +10,7 @@ import { nodeNames } from '../qemu/machine.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import { RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
+import { stopWriting } from './block-nodes.ts'
 import { diskFile } from './disk-file.ts'
 
 // A point in time of all disks of a running vm (docs/decisions/0040, 0042):
@@ -44,6 +45,8 @@ export async function readLevels(qemu: QemuProcess, diskCount: number): Promise<
  */
 export async function prepareDiskPoint(qemu: QemuProcess, levels: readonly number[], owner?: FileOwner): Promise<void> {
   for (const [index, level] of levels.entries()) {
+    // A merge that was cut short.
+    for (let below = 0; below < level; below += 1) await stopWriting(qemu, nodeOf(index, below))
     const next = level + 1
     const name = diskFile(index, next)
     const path = join(qemu.dir, name)

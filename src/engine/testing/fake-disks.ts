@@ -12,6 +12,8 @@ export interface DiskArguments {
   'node-name'?: string
   device?: string
   id?: string
+  'base-node'?: string
+  options?: { 'node-name': string }[]
   actions?: { data: { node: string; overlay: string } }[]
 }
 
@@ -35,6 +37,8 @@ export class FakeDisks {
   /** level that each disk is written at */
   readonly #levels = new Map<number, number>()
   readonly #added = new Set<string>()
+  /** nodes that a commit was to write to, and did not get as far as giving back */
+  readonly #writable = new Set<string>()
   readonly #jobs = new Map<string, Job>()
 
   constructor(dir: string, emit: (event: string, data: object) => void) {
@@ -53,6 +57,7 @@ export class FakeDisks {
       case 'query-named-block-nodes':
         return [...this.#indices().map((index) => nodeOf(index, 0)), ...this.#added].map((node) => ({
           'node-name': node,
+          ro: !this.#writable.has(node),
         }))
       case 'blockdev-add':
         this.#added.add(args['node-name'] ?? '')
@@ -63,9 +68,13 @@ export class FakeDisks {
       case 'transaction':
         for (const { data } of args.actions ?? []) this.#levels.set(...placeOf(data.overlay))
         return {}
+      case 'blockdev-reopen':
+        for (const options of args.options ?? []) this.#writable.delete(options['node-name'])
+        return {}
       case 'query-jobs':
         return [...this.#jobs.values()].map(({ id, status }) => ({ id, status }))
       case 'block-commit':
+        this.#writable.add(args['base-node'] ?? '')
         return this.#begin(args['job-id'] ?? '', 'ready', () => this.#commit(args.device ?? ''))
       case 'block-stream':
         return this.#begin(args['job-id'] ?? '', 'running', () => this.#stream(args.device ?? ''))
