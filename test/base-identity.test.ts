@@ -37,8 +37,8 @@ describe('a base whose content no longer matches its identity', () => {
 
   before(async () => {
     host = await Host.start()
-    template = await makeTemplate('warm')
-    other = await makeTemplate('other')
+    // One after the other they would wait for their boots.
+    ;[template, other] = await Promise.all([makeTemplate('warm'), makeTemplate('other')])
     const [forked] = await template.forkAll({ names: ['child'] })
     assert.ok(forked)
     child = forked

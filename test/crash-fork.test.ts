@@ -8,6 +8,7 @@ import {
   finishedTemplateFaults,
   forkFaults,
   frozenFaults,
+  fullHostFaults,
   liveFaults,
   otherFaults,
   undoneTemplateFaults,
@@ -23,6 +24,7 @@ it('every fault point in the source is tried by a test', () => {
     ...liveFaults,
     ...frozenFaults,
     ...backgroundFaults,
+    ...fullHostFaults,
     ...otherFaults,
   ]
   assert.deepEqual(allFaultPoints(), [...tried].sort())

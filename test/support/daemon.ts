@@ -100,6 +100,19 @@ export class Daemon {
     this.#child.kill('SIGCONT')
   }
 
+  /** Resolves when its log has a line like this, also when it has had it for long. */
+  async says(pattern: RegExp, timeoutMs: number): Promise<void> {
+    const said = new Promise<void>((resolve) => {
+      const look = () => {
+        if (pattern.test(this.#log)) resolve()
+      }
+      this.#child.stdout?.on('data', look)
+      this.#child.stderr?.on('data', look)
+      look()
+    })
+    await Promise.race([said, lateAfter(timeoutMs, () => `nothing like ${pattern}:\n${this.log.slice(-3000)}`)])
+  }
+
   get running(): boolean {
     return this.#exit === undefined
   }

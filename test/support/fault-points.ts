@@ -68,6 +68,12 @@ export const backgroundFaults = [
   'background.streamed',
 ] as const
 
+/**
+ * Steps of a fork of a running vm at which a host that is full says so by an errno, in order. A crash there leaves
+ * nothing that one at the steps beside them does not.
+ */
+export const fullHostFaults = ['memory.buffer', 'memory.base', 'process.spawn', 'base.kept', 'disk.copy'] as const
+
 export const otherFaults = ['boot.recorded', 'remove.directory'] as const
 
 /** Every fault point there is in the source, so that none is forgotten by the tests. */
