@@ -74,6 +74,8 @@ export async function resumeVm(parts: EngineParts, id: string): Promise<VmRecord
     stateReason: undefined,
   }))
   parts.ttl.reschedule()
+  // A merge that met a full disk may fit now, as what the guest wrote does.
+  parts.settling.schedule()
   try {
     await setClock(await runtime.guest.session(), 0)
   } catch (error) {
