@@ -5,11 +5,9 @@ import { dataExtents } from '../host/extents.ts'
 import { errnoOf } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
 import { limits } from '../shared/limits.ts'
-import { backingName } from './backing-name.ts'
 import { createWhole, type FileOwner, withPlainFile } from './files.ts'
-import { readHeader } from './layer.ts'
-import { rewriteHeader } from './qcow2/encode.ts'
 import { requireSpace } from './space.ts'
+import { nameBacking } from './stand-on.ts'
 
 export interface CloneRequest {
   /** a frozen delta: nobody writes to it until this is over (see docs/decisions/0020) */
@@ -43,16 +41,10 @@ export async function cloneDisk(request: CloneRequest): Promise<CloneResult> {
     createWhole(to, { owner }, async (target, temporary) => {
       const isShared = request.reflink && (await tryReflink(source, target))
       const copiedBytes = isShared ? 0 : await copyExtents(source, target, dirname(temporary), request)
-      if (request.over !== undefined) await standOn(target, to, request.over)
+      if (request.over !== undefined) await nameBacking(target, to, request.over)
       return { method: isShared ? 'reflink' : 'copy', copiedBytes }
     }),
   )
-}
-
-async function standOn(target: FileHandle, path: string, over: string): Promise<void> {
-  const { header, start } = await readHeader(target)
-  const area = rewriteHeader(start, header, { backing: { name: backingName(path, over), format: 'qcow2' } })
-  await target.write(area, 0, area.length, 0)
 }
 
 /** What a file system says that cannot share these two files' extents. */

@@ -36,7 +36,7 @@ export function cloneRecord(context: EngineContext, source: VmRecord, request: V
     generationId: randomUUID(),
     init: source.init,
     machine: source.machine,
-    disks: source.disks.map(({ lent: _, ...disk }) => disk),
+    disks: disksOf(source),
     nics: source.nics.map(({ network }, index) => ({ network, mac: macOf(id, index) })),
     link: 'up',
     labels: request.labels,
@@ -49,6 +49,9 @@ export function cloneRecord(context: EngineContext, source: VmRecord, request: V
     createdAtMs: context.clock.nowMs(),
   }
 }
+
+/** What the source has lent is not the copy's to have back. */
+const disksOf = (source: VmRecord) => source.disks.map(({ lent: _, ...disk }) => disk)
 
 export interface CloneOrder {
   /** id of the vm to copy */
@@ -75,7 +78,8 @@ export async function makeClone(
     const source = context.vms.find(order.source)
     order.check(source)
     await copyDisks(parts, source, vm, handle)
-    await context.vms.create(vm)
+    // As they are now: what they stood on when the copy was asked for may be gone.
+    await context.vms.create({ ...vm, disks: disksOf(context.vms.find(source.id)) })
   } catch (error) {
     await removeDirectory(context, vm.id)
     context.seats.free(vm.seat)

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { VmState } from '../api/vm.ts'
+import { standOn } from '../disk/stand-on.ts'
 import { collapseRunning, collapseStopped } from '../fork/collapse.ts'
 import { diskFile } from '../fork/disk-file.ts'
 import { mergeDisks, mergeStopped } from '../fork/disk-point.ts'
@@ -76,13 +77,15 @@ export class Settling {
     const dir = this.#context.paths.vm(vm.id)
     const user = userOf(this.#context.host, vm.seat)
     const plans = diskPlans(this.#context.paths, vm.disks)
-    for (const [index, { lent }] of this.#context.vms.find(vm.id).disks.entries()) {
+    for (const [index, { lent, frozen }] of this.#context.vms.find(vm.id).disks.entries()) {
+      const overPath = this.#frozenPath(frozen)
+      if (overPath !== undefined) await standOn(join(dir, diskFile(index)), overPath)
       await mergeStopped(dir, index, lent === undefined ? 0 : 1, { user, signal })
       if (lent === undefined) continue
       // Others still read what was its own: it takes a copy of it, rather than wait for them.
       const basePath = plans[index]?.basePath
       if (existsSync(join(dir, diskFile(index, 1))))
-        await collapseStopped(dir, { index, level: 1, basePath, user, signal })
+        await collapseStopped(dir, { index, level: 1, overPath: join(dir, diskFile(index)), basePath, user, signal })
       await this.#deltas.part(vm.id, index)
     }
   }
@@ -94,11 +97,17 @@ export class Settling {
     const user = userOf(this.#context.host, vm.seat)
     const plans = diskPlans(this.#context.paths, vm.disks)
     for (const [index, { frozen }] of vm.disks.entries()) {
-      if (frozen === undefined) continue
-      await collapseStopped(dir, { index, basePath: plans[index]?.basePath, user, signal })
+      const overPath = this.#frozenPath(frozen)
+      if (overPath === undefined) continue
+      await collapseStopped(dir, { index, overPath, basePath: plans[index]?.basePath, user, signal })
       faultPoint('collapse.done')
       await this.#deltas.collapsed(vm.id, index)
     }
+  }
+
+  #frozenPath(frozen: readonly string[] | undefined): string | undefined {
+    const [nearest] = frozen ?? []
+    return nearest === undefined ? undefined : this.#context.paths.delta(nearest)
   }
 
   /** Takes back what it has lent, as far as nobody reads it. Under the vm's lock. */

@@ -4,7 +4,8 @@ import { backingName } from '../disk/backing-name.ts'
 import { type FileOwner, syncDirectory } from '../disk/files.ts'
 import { runImageTool } from '../disk/image-tool.ts'
 import { readLayer } from '../disk/layer.ts'
-import { runBlockJob } from '../qemu/block-job.ts'
+import { standOn } from '../disk/stand-on.ts'
+import { flushNode, runBlockJob } from '../qemu/block-job.ts'
 import { nodeNames } from '../qemu/machine.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import { RametError } from '../shared/errors.ts'
@@ -46,23 +47,28 @@ export async function collapseRunning(
         : { 'base-node': base, 'backing-file': backingName(path, basePath) }),
     },
     completes: 'by-itself',
+    // The end of the job has the file name the base as what it stands on: what was copied must be found in it by then.
+    beforeEnd: () => flushNode(qemu, nodeNames.disk(index)),
     ...(signal === undefined ? {} : { signal }),
   })
   await checkCollapsed(path, basePath)
+  await flushNode(qemu, nodeNames.disk(index))
 }
 
 /**
  * Collapses a disk of a vm that does not run.
  *
+ * @param overPath what it stands on, absolute: an earlier collapse that was killed may have named the base too early
  * @param level file to collapse; when it is not level 0, it takes that name afterwards
  * @throws RametError `NO_SPACE`, `IMAGE_INVALID`; the signal's reason when aborted. The chain is as valid as before.
  */
 export async function collapseStopped(
   dir: string,
-  collapse: Collapse & { level?: number; user?: FileOwner | undefined },
+  collapse: Collapse & { overPath: string; level?: number; user?: FileOwner | undefined },
 ): Promise<void> {
   const { index, basePath, level = 0, user, signal } = collapse
   const path = join(dir, diskFile(index, level))
+  await standOn(path, collapse.overPath)
   const backing = basePath === undefined ? ['-b', ''] : ['-b', backingName(path, basePath), '-F', 'qcow2']
   await runImageTool(['rebase', '-f', 'qcow2', ...backing, path], { user, signal })
   await checkCollapsed(path, basePath)

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createDisk } from '../disk/create.ts'
-import type { FileOwner } from '../disk/files.ts'
+import { type FileOwner, syncDirectory } from '../disk/files.ts'
 import { runImageTool } from '../disk/image-tool.ts'
 import { readLayer } from '../disk/layer.ts'
 import { runBlockJob } from '../qemu/block-job.ts'
@@ -93,6 +93,7 @@ export async function mergeDisks(qemu: QemuProcess, floors: readonly number[], s
         faultPoint('disk-point.merged')
       }
       await rm(join(qemu.dir, diskFile(index, level)), { force: true })
+      await rm(join(qemu.dir, mergedFile(index, level)), { force: true })
     }
   }
 }
@@ -112,6 +113,7 @@ export async function mergeStopped(
 ): Promise<void> {
   for (let level = levelCount - 1; level > floor; level -= 1) {
     const path = join(dir, diskFile(index, level))
+    await rm(join(dir, mergedFile(index, level)), { force: true })
     if (!existsSync(path)) continue
     await runImageTool(['commit', '-q', '-f', 'qcow2', path], options)
     await rm(path)
@@ -125,8 +127,23 @@ async function commitBack(qemu: QemuProcess, index: number, level: number, signa
     arguments: { device: nodeOf(index, level), 'base-node': nodeOf(index, level - 1) },
     onStarted: () => faultPoint('disk-point.merging'),
     completes: 'when-told',
+    beforeEnd: () => putAside(qemu.dir, index, level),
     ...(signal === undefined ? {} : { signal }),
   })
+}
+
+/** What a level is called from the moment that the one below has all of it. */
+const mergedFile = (index: number, level: number) => `${diskFile(index, level)}.merged`
+
+/**
+ * The guest writes to the level below next. Should this one be found by its name later, with nobody left to say that it
+ * is outdated, it would be committed over what was written since.
+ */
+async function putAside(dir: string, index: number, level: number): Promise<void> {
+  const path = join(dir, diskFile(index, level))
+  if (existsSync(path)) await rename(path, join(dir, mergedFile(index, level)))
+  await syncDirectory(dir)
+  faultPoint('disk-point.aside')
 }
 
 async function hasNode(qemu: QemuProcess, name: string): Promise<boolean> {

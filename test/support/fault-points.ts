@@ -46,6 +46,7 @@ export const liveFaults = [
   'live.paused',
   'live.captured',
   'disk-point.merging',
+  'disk-point.aside',
   'disk-point.merged',
 ] as const
 

@@ -10,6 +10,7 @@ const run = promisify(execFile)
 export interface DiskArguments {
   'job-id'?: string
   'node-name'?: string
+  'command-line'?: string
   device?: string
   id?: string
   'base-node'?: string
@@ -20,7 +21,10 @@ export interface DiskArguments {
 interface Job {
   id: string
   status: string
+  /** all but what changes hands */
   work: () => Promise<void>
+  /** what does */
+  end: () => Promise<void>
 }
 
 /**
@@ -75,11 +79,15 @@ export class FakeDisks {
         return [...this.#jobs.values()].map(({ id, status }) => ({ id, status }))
       case 'block-commit':
         this.#writable.add(args['base-node'] ?? '')
-        return this.#begin(args['job-id'] ?? '', 'ready', () => this.#commit(args.device ?? ''))
+        return this.#begin(args['job-id'] ?? '', 'ready', this.#commit(args.device ?? ''))
       case 'block-stream':
-        return this.#begin(args['job-id'] ?? '', 'running', () => this.#stream(args.device ?? ''))
+        return this.#begin(args['job-id'] ?? '', 'running', this.#stream(args.device ?? ''))
       case 'job-complete':
-        return this.#end(args.id ?? '')
+        return this.#work(args.id ?? '')
+      case 'job-finalize':
+        return this.#finalize(args.id ?? '')
+      case 'human-monitor-command':
+        return args['command-line']?.startsWith('qemu-io ') ? '' : undefined
       case 'block-job-cancel':
         return this.#cancel(args.device ?? '')
       default:
@@ -91,26 +99,44 @@ export class FakeDisks {
     return [0, 1, 2, 3].filter((index) => existsSync(join(this.#dir, fileOf(index, 0))))
   }
 
-  #begin(id: string, status: 'ready' | 'running', work: () => Promise<void>): object {
+  #begin(id: string, status: 'ready' | 'running', steps: Pick<Job, 'work' | 'end'>): object {
     if (this.#jobs.has(id)) throw new Error(`there is a job ${id}`)
-    this.#jobs.set(id, { id, status, work })
+    this.#jobs.set(id, { id, status, ...steps })
     this.#emit('JOB_STATUS_CHANGE', { id, status })
-    if (status === 'running') this.#end(id)
+    if (status === 'running') this.#work(id)
     return {}
   }
 
-  #end(id: string): object {
-    const job = this.#jobs.get(id)
-    if (job === undefined) throw new Error(`there is no job ${id}`)
+  #work(id: string): object {
+    const job = this.#jobOf(id)
     if (this.holdsJobs) return {}
     const error = this.jobError
     if (error !== undefined) this.#over(id, 'BLOCK_JOB_COMPLETED', { error })
     else
       job.work().then(
+        () => {
+          job.status = 'pending'
+          this.#emit('JOB_STATUS_CHANGE', { id, status: 'pending' })
+        },
+        (cause: unknown) => this.#over(id, 'BLOCK_JOB_COMPLETED', { error: String(cause) }),
+      )
+    return {}
+  }
+
+  #finalize(id: string): object {
+    this.#jobOf(id)
+      .end()
+      .then(
         () => this.#over(id, 'BLOCK_JOB_COMPLETED'),
         (cause: unknown) => this.#over(id, 'BLOCK_JOB_COMPLETED', { error: String(cause) }),
       )
     return {}
+  }
+
+  #jobOf(id: string): Job {
+    const job = this.#jobs.get(id)
+    if (job === undefined) throw new Error(`there is no job ${id}`)
+    return job
   }
 
   #cancel(id: string): object {
@@ -125,17 +151,24 @@ export class FakeDisks {
     this.#emit('JOB_STATUS_CHANGE', { id, status: 'null' })
   }
 
-  async #commit(node: string): Promise<void> {
+  #commit(node: string): Pick<Job, 'work' | 'end'> {
     const [index, level] = placeOf(node)
-    // -d: the guest still has it, until its node is deleted.
-    await run('qemu-img', ['commit', '-q', '-d', '-f', 'qcow2', join(this.#dir, fileOf(index, level))])
-    this.#levels.set(index, level - 1)
+    return {
+      // -d: the guest still has it, until its node is deleted.
+      work: async () =>
+        void (await run('qemu-img', ['commit', '-q', '-d', '-f', 'qcow2', join(this.#dir, fileOf(index, level))])),
+      end: async () => void this.#levels.set(index, level - 1),
+    }
   }
 
   /** Only of disks that stand on no base at the end. */
-  async #stream(node: string): Promise<void> {
+  #stream(node: string): Pick<Job, 'work' | 'end'> {
     const [index, level] = placeOf(node)
-    await run('qemu-img', ['rebase', '-f', 'qcow2', '-b', '', join(this.#dir, fileOf(index, level))])
+    return {
+      work: async () => {},
+      end: async () =>
+        void (await run('qemu-img', ['rebase', '-f', 'qcow2', '-b', '', join(this.#dir, fileOf(index, level))])),
+    }
   }
 }
 
