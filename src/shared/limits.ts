@@ -97,6 +97,21 @@ export const limits = {
   /** far beyond what any host does: QEMU's own limit is 128 MiB */
   streamBytesPerSecond: 64 * GiB,
 
+  // page tables of guests, which may hold anything
+  /** kinds of kernel halves that are tried */
+  pageTableGroupCount: 1024,
+  /** tables and mappings beyond what follows from the size of the guest */
+  pageTableSpareCount: 1024,
+  /** read before anybody else has a turn: about a millisecond */
+  pageTableTurnCount: 256,
+  /** entries of one address space that make no sense */
+  pageTableBadCount: 256,
+  /** entries that a process has in the kernel's half of its own */
+  pageTableExtraCount: 2,
+  pageTableDistanceCount: 16_384,
+  /** mappings that are kept for each page of RAM, on average */
+  pageTableMappingFactor: 4,
+
   // control groups
   cgroupRemoveAttempts: 200,
   cgroupRemovePauseMs: 10,
