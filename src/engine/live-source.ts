@@ -1,13 +1,14 @@
 import type { ForkCapture, ForkRequest } from '../api/fork.ts'
 import type { Timings } from '../api/timings.ts'
 import type { LiveCaptureOptions } from '../fork/capture-live.ts'
+import { isRunning } from '../host/process-identity.ts'
 import type { OpenBase } from '../memory/base.ts'
 import { foldDelta } from '../memory/capture.ts'
 import type { Delta } from '../memory/delta.ts'
 import { nodeNames } from '../qemu/machine.ts'
 import { encodeStream, type PageRun } from '../qemu/migration-stream/encode.ts'
 import { assert } from '../shared/assert.ts'
-import { asRametError } from '../shared/errors.ts'
+import { asRametError, RametError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
 import { Revert } from '../shared/revert.ts'
 import { captureInItsWay, type RunningCapture } from './capture-way.ts'
@@ -92,8 +93,17 @@ export async function captureSource(
     }
   } catch (error) {
     await letGoOn(parts, vm, fate)
-    throw error
+    throw isRunning(runtime.qemu.identity) ? error : endedMeanwhile(vm, error)
   }
+}
+
+/** Whichever step noticed it first says something else. */
+function endedMeanwhile(vm: VmRecord, cause: unknown): RametError {
+  return new RametError('VMM_FAILED', {
+    message: `${vm.name} could not be forked: its QEMU ended meanwhile`,
+    cause,
+    remediation: `Start it again: \`ramet start ${vm.name}\`. Its disks are as the guest last flushed them.`,
+  })
 }
 
 /** What becomes of the vm that is forked. */

@@ -90,12 +90,14 @@ const remedies: Partial<Record<VmState, string>> = {
   stopped: 'Start it first: `ramet start NAME`.',
   failed: 'See why with `ramet logs NAME`, then `ramet start NAME` or `ramet rm NAME`.',
   paused: 'Resume it first: `ramet resume NAME`.',
-  running: 'Stop it first: `ramet stop NAME`, or use --force.',
+  running: 'Stop it first: `ramet stop NAME`.',
 }
+
+const removal = 'Stop it first: `ramet stop NAME`, or use --force.'
 
 /** The typed conflict for an action that is not legal now. */
 export function illegal(name: string, state: VmState, action: string): RametError {
-  const remedy = remedies[state]?.replaceAll('NAME', name)
+  const remedy = (action === 'remove' && liveStates.has(state) ? removal : remedies[state])?.replaceAll('NAME', name)
   return new RametError('ILLEGAL_STATE', {
     message: `cannot ${action} ${name}: it is ${state}`,
     details: { state, action },

@@ -195,6 +195,8 @@ export function errnoOf(error: unknown): string | undefined {
 /** Wraps what is not yet one of ours; a full disk keeps its meaning wherever it is met. */
 export function asRametError(error: unknown): RametError {
   if (error instanceof RametError) return error
+  // An undo failed too: what it was undone for is what matters.
+  if (error instanceof SuppressedError) return asRametError(error.suppressed)
   if (errnoOf(error) === 'ENOSPC')
     return new RametError('NO_SPACE', { message: 'no space left on device', cause: error })
   const message = error instanceof Error ? error.message : String(error)
