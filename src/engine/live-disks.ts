@@ -56,7 +56,7 @@ export async function prepareLiveDisks(
     const reflink = vm.disks.length > 0 && (await canReflink(context.paths.vmsDir))
     const ways = await waysOf(parts, vm, levels, reflink)
     const neededBytes = reflink ? 0 : count * ways.reduce((sum, { bytes }) => sum + bytes, 0)
-    await requireSpace(context.paths.dataDir, neededBytes, `the disks of ${count} children of ${vm.name}`)
+    await requireSpace(context.paths.dataDir, neededBytes, `a fork of ${vm.name} into ${count}`)
     await prepareDiskPoint(qemu, levels, userOf(context.host, vm.seat))
     const seeds = async (): Promise<ChildDisk[]> => {
       const result: ChildDisk[] = []

@@ -10,7 +10,7 @@ import { line, note } from '../io.ts'
 import { machineOptions, machineRequest } from '../options/machine.ts'
 import { runOptions, runRequest } from '../options/run.ts'
 import { type Column, showList } from '../output.ts'
-import { parseDurationMs } from '../parse/duration.ts'
+import { parseShortDurationMs } from '../parse/duration.ts'
 import { oneOf, wholeNumber } from '../parse/number.ts'
 import { parsePair } from '../parse/pair.ts'
 import { resolveSource } from '../resolve.ts'
@@ -42,7 +42,7 @@ const forkOptions = {
   maxPause: parsed(
     '--max-pause <duration>',
     'longest pause of a running vm, such as 50ms; else refuse',
-    parseDurationMs,
+    parseShortDurationMs,
   ),
   file: list('--file <guest=here>', 'put a file of this machine into each child; repeat for more', parsePair),
   ...runOptions,

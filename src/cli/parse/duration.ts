@@ -13,3 +13,12 @@ export function parseDurationMs(text: string): number {
     })
   return pieces.reduce((sum, [, value, unit]) => sum + Number(value) * (unitMs[unit ?? ''] ?? 0), 0)
 }
+
+/** As `parseDurationMs`, where a bare number would be taken for milliseconds. @throws RametError `INVALID_ARGUMENT` */
+export function parseShortDurationMs(text: string): number {
+  if (!/^\d+(\.\d+)?$/.test(text)) return parseDurationMs(text)
+  throw new RametError('INVALID_ARGUMENT', {
+    message: `“${text}” has no unit`,
+    remediation: `Write it as ${text}ms or ${text}s.`,
+  })
+}

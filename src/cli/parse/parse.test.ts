@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { RametError } from '../../shared/errors.ts'
-import { parseDurationMs } from './duration.ts'
+import { parseDurationMs, parseShortDurationMs } from './duration.ts'
 import { oneOf, positiveNumber, wholeNumber } from './number.ts'
 import { parsePair, parseVariable } from './pair.ts'
 import { parsePort } from './port.ts'
@@ -30,6 +30,11 @@ test('durations', () => {
   }
   for (const [text, ms] of Object.entries(cases)) assert.equal(parseDurationMs(text), ms, text)
   refuses(parseDurationMs, '', 'm', '10x', '1h 30m', '-5s', '10mm', 'soon', '1m2')
+})
+
+test('short durations want a unit', () => {
+  assert.equal(parseShortDurationMs('50ms'), 50)
+  refuses(parseShortDurationMs, '50', '', 'soon')
 })
 
 test('sizes', () => {
