@@ -115,6 +115,16 @@ export const errorTable = {
     exitCode: 1,
     remediation: 'Remove the template or image named, and make it again.',
   },
+  CHECKPOINT_DAMAGED: {
+    httpStatus: 422,
+    exitCode: 1,
+    remediation: 'Restore from another copy or an older checkpoint; what the message names cannot be trusted.',
+  },
+  CHECKPOINT_UNFIT: {
+    httpStatus: 409,
+    exitCode: 4,
+    remediation: 'Restore it on a host like the one it was made on; the message names what differs.',
+  },
   FORK_INCOMPLETE: {
     httpStatus: 500,
     exitCode: 1,

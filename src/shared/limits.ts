@@ -215,6 +215,15 @@ export const limits = {
   /** read at once for a checksum, which then keeps the daemon busy for a millisecond */
   diskDigestChunkBytes: 1 * MiB,
   imageToolOutputBytes: 64 * KiB,
+
+  // checkpoint files (see docs/checkpoint-format.md)
+  checkpointManifestBytes: 1 * MiB,
+  /** of one block unless told otherwise, and at most */
+  checkpointBlockPages: 32,
+  checkpointBlockMaxPages: 256,
+  checkpointWorkerCount: 4,
+  /** of the newest restores, kept beside a checkpoint */
+  workingSetCount: 4,
 } as const
 
 // Relations between limits, checked when Ramet starts.
