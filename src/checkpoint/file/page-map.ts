@@ -1,6 +1,6 @@
 /**
- * Where each page of guest RAM is: nowhere, since it is zeros; in the base; or in a block. Takes eight bytes a stored
- * page and a quarter of a byte a page in memory.
+ * Where each page of guest RAM is: nowhere, since it is zeros; in the base; or in a block. Takes at most eight bytes of
+ * memory a page.
  */
 import { assert } from '../../shared/assert.ts'
 import type { Bitmap } from './bitmap.ts'
@@ -30,7 +30,7 @@ export class PageMap {
   readonly zeroCount: number
   readonly baseCount: number
   readonly #parts: PageMapParts
-  /** of each page its position + 1; the kernel gives memory only to those parts that are written */
+  /** four bytes a page */
   readonly #positions: Uint32Array
 
   /**
@@ -47,16 +47,11 @@ export class PageMap {
     const wrong = (why: string) => damaged(file, 'page map', why)
     if (!zero.isTidy || !base.isTidy) throw wrong('tells of pages behind the end')
     if (this.zeroCount + this.baseCount + order.length !== pageCount) throw wrong('has not one place for each page')
-    this.#positions = new Uint32Array(pageCount)
-    for (const [position, page] of order.entries()) {
-      if (page >= pageCount) throw wrong('tells of pages behind the end')
-      if (this.#positions[page] !== 0 || zero.get(page) || base.get(page)) throw wrong(`has page ${page} twice`)
-      this.#positions[page] = position + 1
-    }
-    // With the sum right and nothing twice so far, a page can only be both zero and of the base if another is nowhere.
-    for (let index = 0; index < zero.bytes.length; index += 1) {
-      if (((zero.bytes[index] ?? 0) & (base.bytes[index] ?? 0)) !== 0)
-        throw wrong('has a page both empty and of the base')
+    this.#positions = positionsOf(order, pageCount, wrong)
+    // In the order of pages, which is several times as fast as asking for each where it is met.
+    for (let page = 0; page < pageCount; page += 1) {
+      const places = Number(this.#positions[page] !== 0) + Number(zero.get(page)) + Number(base.get(page))
+      if (places !== 1) throw wrong(`has ${places} places for page ${page}`)
     }
   }
 
@@ -87,4 +82,16 @@ export class PageMap {
     assert(block >= 0 && block < this.blockCount, 'a block of this file')
     return this.#parts.order.subarray(block * this.blockPages, (block + 1) * this.blockPages)
   }
+}
+
+/** Of each page its position + 1, and 0 where it has none. */
+function positionsOf(order: Uint32Array, pageCount: number, wrong: (why: string) => Error): Uint32Array {
+  const positions = new Uint32Array(pageCount)
+  for (let position = 0; position < order.length; position += 1) {
+    const page = order[position] ?? 0
+    if (page >= pageCount) throw wrong('tells of pages behind the end')
+    if (positions[page] !== 0) throw wrong(`has page ${page} twice`)
+    positions[page] = position + 1
+  }
+  return positions
 }

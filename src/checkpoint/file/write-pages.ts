@@ -53,7 +53,8 @@ export class PageWriter {
     let storedCount = 0
     let slot = await this.#nextSlot()
     let filled = 0
-    for (const [index, page] of order.entries()) {
+    for (let index = 0; index < order.length; index += 1) {
+      const page = order[index] ?? 0
       if (index % breathPages === 0) await this.#breathe(index, order.length, options)
       const into = slot.subarray(filled * pageBytes, (filled + 1) * pageBytes)
       const answer = source.read(page, into)
