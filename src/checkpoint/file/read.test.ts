@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { before, test } from 'node:test'
 import { pageBytes } from '../../memory/base.ts'
 import { isRametError } from '../../shared/errors.ts'
-import { headerBytes } from './layout.ts'
+import { headerBytes, type SectionKind } from './layout.ts'
 import type { RangeSource } from './range-source.ts'
 import { Checkpoint } from './read.ts'
 import { readEverything } from './testing/read-everything.ts'
@@ -130,6 +130,19 @@ test('another checkpoint than the one meant is refused', async () => {
   await assert.rejects(Checkpoint.open(bufferSource(file), { digest: 'a'.repeat(64) }), isDamaged(/file/))
 })
 
+test('more memory than the host has is refused before the index is read', async () => {
+  const source = bufferSource(file)
+  const onlyHeader: RangeSource = {
+    ...source,
+    readRange: (offset, length) => {
+      assert.equal(offset, 0)
+      return source.readRange(offset, length)
+    },
+  }
+  await assert.rejects(Checkpoint.open(onlyHeader, { maxMemoryBytes: 199 * pageBytes }), { code: 'CHECKPOINT_UNFIT' })
+  await Checkpoint.open(source, { maxMemoryBytes: 200 * pageBytes })
+})
+
 test('a file of another version is refused as such', async () => {
   const newer = Buffer.from(file)
   newer.writeUInt32LE(2, 8)
@@ -167,6 +180,23 @@ for (const [name, lie] of Object.entries(lies)) {
     await assert.rejects(readAll(altered), isDamaged(/./))
   })
 }
+
+const startOf = (bytes: Buffer, kind: SectionKind) => Number(bytes.readBigUInt64LE(sectionAt(kind) + 8))
+
+test('a block table that has another end than the blocks is refused, its checksum notwithstanding', async () => {
+  const altered = Buffer.from(file)
+  const at = startOf(altered, 'blocks')
+  altered.writeUInt32LE(altered.readUInt32LE(at) - 1, at)
+  await assert.rejects(Checkpoint.open(bufferSource(reseal(altered))), isDamaged(/^block table$/))
+})
+
+test('a manifest that counts otherwise is refused, its checksum notwithstanding', async () => {
+  const altered = Buffer.from(file)
+  const name = '"storedBytes": '
+  const at = altered.indexOf(name, startOf(altered, 'manifest')) + name.length
+  altered[at] = altered[at] === 0x31 ? 0x32 : 0x31
+  await assert.rejects(Checkpoint.open(bufferSource(reseal(altered))), isDamaged(/^manifest$/))
+})
 
 test('a source that fails is not taken for a damaged file', async () => {
   const checkpoint = await Checkpoint.open(bufferSource(file))

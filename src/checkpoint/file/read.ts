@@ -2,6 +2,8 @@
 import { pageBytes } from '../../memory/base.ts'
 import type { PageRun } from '../../qemu/migration-stream/encode.ts'
 import { assert } from '../../shared/assert.ts'
+import { RametError } from '../../shared/errors.ts'
+import { formatBytes, limits } from '../../shared/limits.ts'
 import { Bitmap } from './bitmap.ts'
 import { decodeBlock } from './block.ts'
 import { type BlockRange, BlockTable } from './block-table.ts'
@@ -18,6 +20,8 @@ export interface OpenOptions {
   readonly signal?: AbortSignal
   /** that the file must have, in hex, where somebody wrote it down */
   readonly digest?: string
+  /** more than this is refused before anything is allocated for it; what the host has, for a file from elsewhere */
+  readonly maxMemoryBytes?: number
 }
 
 /** An open checkpoint file. Its source belongs to whoever opened that. */
@@ -50,6 +54,7 @@ export class Checkpoint {
     const header = decodeHeader(start, name)
     if (source.sizeBytes !== undefined && source.sizeBytes !== header.fileBytes)
       throw damaged(name, 'file', `has ${source.sizeBytes} bytes instead of ${header.fileBytes}`)
+    if (header.memoryBytes > (options.maxMemoryBytes ?? limits.memoryMaxBytes)) throw tooLarge(name, header.memoryBytes)
     const digest = digestOf(start).toString('hex')
     if (options.digest !== undefined && options.digest !== digest)
       throw damaged(name, 'file', `is another checkpoint than the one with digest ${options.digest}`)
@@ -108,6 +113,14 @@ export class Checkpoint {
     const stored = await this.#source.readRange(section.offsetBytes, section.storedBytes, signal)
     return decodeSection(section, stored, this.#source.name)
   }
+}
+
+function tooLarge(name: string, memoryBytes: number): RametError {
+  return new RametError('CHECKPOINT_UNFIT', {
+    message: `${name} is of a vm with ${formatBytes(memoryBytes)} of memory, more than there is here`,
+    remediation: 'Restore it on a host with more memory.',
+    details: { checkpoint: name, memoryBytes },
+  })
 }
 
 interface Index {
