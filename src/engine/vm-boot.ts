@@ -62,6 +62,8 @@ const cleared: Changes<VmRecord> = {
   stateReason: undefined,
   baseId: undefined,
   identity: undefined,
+  // Nothing of the fork's moment is in memory any more.
+  frozenAtFork: undefined,
   frozenWhilePaused: undefined,
   capturedPaused: undefined,
   process: undefined,
