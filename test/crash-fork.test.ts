@@ -5,6 +5,7 @@ import { count, startCounter } from './support/counter.ts'
 import {
   allFaultPoints,
   backgroundFaults,
+  checkpointFaults,
   finishedTemplateFaults,
   forkFaults,
   frozenFaults,
@@ -25,6 +26,7 @@ it('every fault point in the source is tried by a test', () => {
     ...frozenFaults,
     ...backgroundFaults,
     ...fullHostFaults,
+    ...checkpointFaults,
     ...otherFaults,
   ]
   assert.deepEqual(allFaultPoints(), [...tried].sort())

@@ -75,6 +75,9 @@ export const backgroundFaults = [
  */
 export const fullHostFaults = ['memory.buffer', 'memory.base', 'process.spawn', 'base.kept', 'disk.copy'] as const
 
+/** Steps of writing a checkpoint file, tried beside its writer (`src/checkpoint/file/write.test.ts`). */
+export const checkpointFaults = ['checkpoint.block', 'checkpoint.sections'] as const
+
 export const otherFaults = ['boot.recorded', 'remove.directory'] as const
 
 /** Every fault point there is in the source, so that none is forgotten by the tests. */

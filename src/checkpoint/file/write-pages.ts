@@ -100,7 +100,7 @@ export class PageWriter {
     const oldest = this.#open.shift()
     assert(oldest !== undefined, 'a block is under way')
     const { stored, digest } = await oldest
-    faultPoint('checkpoint-block')
+    faultPoint('checkpoint.block')
     await writeFully(this.#handle, stored, this.#endBytes)
     this.#table.add(stored.length, digest)
     this.#endBytes += stored.length

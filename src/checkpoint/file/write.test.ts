@@ -174,7 +174,7 @@ async function writeElsewhere(directory: string, fault: string): Promise<string>
 
 test('a disk that is full in the middle is told as one, and nothing is left', () =>
   withDirectory(async (directory) => {
-    for (const fault of ['checkpoint-block=ENOSPC@3', 'checkpoint-sections=ENOSPC']) {
+    for (const fault of ['checkpoint.block=ENOSPC@3', 'checkpoint.sections=ENOSPC']) {
       const told = JSON.parse(await writeElsewhere(directory, fault))
       assert.deepEqual(told, { code: 'NO_SPACE', path: join(directory, 'a') })
       assert.deepEqual(await readdir(directory), [])
@@ -183,7 +183,7 @@ test('a disk that is full in the middle is told as one, and nothing is left', ()
 
 test('a writer that dies leaves no checkpoint, and the next one is not disturbed by what it left', () =>
   withDirectory(async (directory) => {
-    await assert.rejects(writeElsewhere(directory, 'checkpoint-sections=kill'), { signal: 'SIGKILL' })
+    await assert.rejects(writeElsewhere(directory, 'checkpoint.sections=kill'), { signal: 'SIGKILL' })
     assert.deepEqual(await readdir(directory), ['a.tmp'])
     assert.equal(JSON.parse(await writeElsewhere(directory, '')).counts, 1000)
     assert.deepEqual(await readdir(directory), ['a'])

@@ -83,7 +83,7 @@ export async function writeCheckpoint(
     await using compressors = new Compressors(workerCount, blockPages * pageBytes)
     const writer = new PageWriter(handle, compressors, blockPages)
     const pages = await writer.write(parts.pages, parts.order.pages, options)
-    faultPoint('checkpoint-sections')
+    faultPoint('checkpoint.sections')
     return writeRest(handle, parts, pages, blockPages)
   })
 }
