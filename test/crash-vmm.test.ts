@@ -31,9 +31,9 @@ describe('a QEMU killed in the middle of a fork of a running vm', () => {
 
   before(async () => {
     host = await Host.start()
-    parent = await host.boot({ name: 'parent', disks: [{ sizeBytes: 64 * MiB }] })
+    parent = await host.boot({ name: 'parent', disks: [{ sizeBytes: 42 * MiB }] })
     // More than a fork copies byte by byte.
-    await parent.commands.run('dd if=/dev/urandom of=/dev/vda bs=1M count=36 conv=fsync 2>/dev/null')
+    await parent.commands.run('dd if=/dev/urandom of=/dev/vda bs=1M count=33 conv=fsync 2>/dev/null')
   })
   after(() => host.close())
 
