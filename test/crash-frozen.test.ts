@@ -51,4 +51,15 @@ describe('a daemon killed while a vm lends its disk delta', () => {
       await assertInOrder(host, point)
     })
   }
+
+  for (const capture of ['copy', 'background'] as const) {
+    it(`a delta that cannot be lent, its memory captured by ${capture}, leaves nothing of that memory`, async () => {
+      await host.restart('delta.recorded=ENOSPC')
+      const expected = await sum(parent)
+      await assert.rejects(parent.forkAll({ names: ['child'], capture }), { code: 'NO_SPACE' })
+      await atRest()
+      await assertInOrder(host, capture)
+      assert.equal(await sum(parent), expected)
+    })
+  }
 })

@@ -40,7 +40,7 @@ export class Deltas {
     return id
   }
 
-  /** Disks that stand on a frozen delta, beside the one it came from. */
+  /** Vms with a disk that stands on a frozen delta, beside the one it came from. */
   users(id: string): VmRecord[] {
     return this.#context.vms.list().filter(({ disks }) => disks.some(({ frozen }) => frozen?.includes(id)))
   }

@@ -34,9 +34,9 @@ export interface LiveSource {
 }
 
 /**
- * Captures a vm for the children of a fork: one stop, and it runs on, unless it is to stay paused. Small deltas are given to each child;
- * where that would cost more than once the whole memory, base and delta are folded into a new base that all
- * children map (docs/decisions/0040).
+ * Captures a vm for the children of a fork: one stop, and it runs on, unless it is to stay paused. Small deltas are
+ * given to each child; where that would cost more than once the whole memory, base and delta are folded into a new
+ * base that all children map (docs/decisions/0040).
  *
  * @throws RametError `ILLEGAL_STATE`, `GUEST_UNREACHABLE`, `GUEST_REFUSED` (a hook failed), `NO_CAPACITY`,
  *   `NO_SPACE`, `PAUSE_TOO_LONG`, `CANCELLED`; the vm is in the state that it was in then
@@ -70,8 +70,14 @@ export async function captureSource(
       handle,
       onReleased: () => settle(parts, vm, fate, quiesced),
     })
-    const seeds = await disks.seeds()
+    // Before anything else can fail: a base that was captured is as large as the vm, and nobody's until then.
     const parent = await parentOf(parts, vm, { capture, base, handle })
+    const letGoOfBase = async () => {
+      parent.held?.[Symbol.dispose]()
+      await parts.bases.sweep()
+    }
+    revert.add('base', letGoOfBase)
+    const seeds = await disks.seeds()
     revert.keep()
     return {
       source: {
@@ -85,10 +91,9 @@ export async function captureSource(
       timings: { ...timingsOf(capture, fate, quiesced), ...parent.timings },
       report: capture.report,
       release: async (outcome) => {
-        parent.held?.[Symbol.dispose]()
         await disks.release()
         if (outcome === 'failed') await letGoOn(parts, vm, fate)
-        await parts.bases.sweep()
+        await letGoOfBase()
       },
     }
   } catch (error) {
