@@ -10,6 +10,7 @@ import { nodeNames } from '../qemu/machine.ts'
 import type { QemuProcess } from '../qemu/process.ts'
 import { RametError } from '../shared/errors.ts'
 import { faultPoint } from '../shared/fault.ts'
+import { limits } from '../shared/limits.ts'
 import { stopWriting } from './block-nodes.ts'
 import { diskFile } from './disk-file.ts'
 
@@ -20,7 +21,7 @@ import { diskFile } from './disk-file.ts'
 //   after      guest → level n            n+1 was committed into n and is gone
 
 /** Files over its base that a disk may have for a while: its own delta, one over a frozen one, and a point. */
-const levelCount = 3
+const levelCount = limits.diskForkCount - 1
 
 const nodeOf = (index: number, level: number) =>
   level === 0 ? nodeNames.disk(index) : `${nodeNames.disk(index)}-${level}`
