@@ -84,6 +84,19 @@ async function startDestination(fixture: GuestFixture): Promise<{ qemu: QemuProc
   return { qemu, stream: qemu.incoming }
 }
 
+/** A guest that runs on from its capture, though little of its memory has come. */
+async function restoredGuest(fixture: GuestFixture) {
+  const template = await capturedGuest(fixture)
+  const pages = new Pages(template)
+  const { qemu, stream } = await startDestination(fixture)
+  const running = qemu.qmp.waitEvent('RESUME')
+  const restore = serve(stream, fixture, template, pages)
+  restore.source.begin()
+  await running
+  await counterPasses(qemu, template.counter + 10)
+  return { qemu, stream, template, pages, restore }
+}
+
 /** The guest left a trail of counts in memory, before its capture and after: each is where it belongs. */
 async function assertTrail(qemu: QemuProcess, counter: number): Promise<void> {
   for (const count of [counter - 1, counter - 40, counter - 90]) {
@@ -94,14 +107,7 @@ async function assertTrail(qemu: QemuProcess, counter: number): Promise<void> {
 
 test('a guest runs before its memory has come, and has all of it at last', { skip }, async () => {
   await using fixture = new GuestFixture()
-  const template = await capturedGuest(fixture)
-  const pages = new Pages(template)
-  const { qemu, stream } = await startDestination(fixture)
-  const running = qemu.qmp.waitEvent('RESUME')
-  const restore = serve(stream, fixture, template, pages)
-  restore.source.begin()
-  await running
-  await counterPasses(qemu, template.counter + 10)
+  const { qemu, template, restore } = await restoredGuest(fixture)
   assert.ok(restore.faults() > 0, 'what it touched was asked for')
   assert.notEqual(restore.source.nextMissing(nodeNames.memory), undefined, 'and much of it has not come yet')
   restore.fill()
@@ -115,14 +121,7 @@ test('a guest runs before its memory has come, and has all of it at last', { ski
 
 test('a source that dies leaves a guest that another one feeds on', { skip }, async () => {
   await using fixture = new GuestFixture()
-  const template = await capturedGuest(fixture)
-  const pages = new Pages(template)
-  const { qemu, stream } = await startDestination(fixture)
-  const running = qemu.qmp.waitEvent('RESUME')
-  const first = serve(stream, fixture, template, pages)
-  first.source.begin()
-  await running
-  await counterPasses(qemu, template.counter + 10)
+  const { qemu, stream, template, pages, restore: first } = await restoredGuest(fixture)
   first.fill(500)
   const paused = qemu.qmp.waitEvent('MIGRATION', ({ data }) => data.status === 'postcopy-paused')
   stream.destroy()
