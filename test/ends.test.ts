@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { after, before, describe, it } from 'node:test'
 import type { Template, Vm } from '../src/client/index.ts'
-import { vmmOverheadBytes } from '../src/engine/limits-of-vm.ts'
+import { vmmOverheadBytes } from '../src/engine/vm/limits-of-vm.ts'
 import { isRoot } from './support/environment.ts'
 import { Host } from './support/host.ts'
 

@@ -8,7 +8,6 @@ import type { PortPublish } from '../api/port.ts'
 import type { PageQuery } from '../api/primitives.ts'
 import type { TemplateCreate, TemplateState, TemplateUpdate } from '../api/template.ts'
 import type { VmClone, VmCreate, VmStop, VmUpdate } from '../api/vm-create.ts'
-import { ConsoleSweep } from './console-sweep.ts'
 import type {
   CallContext,
   ConsoleOptions,
@@ -19,21 +18,22 @@ import type {
   OperationQuery,
   VmQuery,
 } from './contract.ts'
-import { ExecService } from './exec-service.ts'
-import { FileService } from './file-service.ts'
-import type { ForkParts } from './fork-parts.ts'
-import { ForkService } from './fork-service.ts'
-import { HostService } from './host-service.ts'
-import { ImageService } from './image-service.ts'
-import { readLayers } from './layers.ts'
-import { LogSweep } from './log-sweep.ts'
+import { readLayers } from './disk/layers.ts'
+import type { ForkParts } from './fork/fork-parts.ts'
+import { ForkService } from './fork/fork-service.ts'
+import { ExecService } from './guest/exec-service.ts'
+import { FileService } from './guest/file-service.ts'
+import { HostService } from './host/host-service.ts'
+import { LogSweep } from './host/log-sweep.ts'
+import { StatsReader } from './host/stats.ts'
+import { ImageService } from './image/image-service.ts'
 import { paginate } from './page.ts'
-import { reconcile } from './reconcile.ts'
+import { reconcile } from './recovery/reconcile.ts'
 import { liveStates } from './state.ts'
-import { StatsReader } from './stats.ts'
-import { TemplateService } from './template-service.ts'
-import { VmService } from './vm-service.ts'
-import { vmView } from './vm-view.ts'
+import { TemplateService } from './template/template-service.ts'
+import { ConsoleSweep } from './vm/console-sweep.ts'
+import { VmService } from './vm/vm-service.ts'
+import { vmView } from './vm/vm-view.ts'
 
 /** The engine of one host. It only says who does what; each service is an idea of its own. */
 export class LocalEngine implements Engine {
