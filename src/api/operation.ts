@@ -12,6 +12,10 @@ export const operationKinds = [
   'vm.remove',
   'vm.fork',
   'vm.clone',
+  'snapshot.create',
+  'snapshot.restore',
+  'snapshot.remove',
+  'snapshot.import',
   'template.create',
   'template.fork',
   'template.remove',
@@ -42,7 +46,7 @@ export const Operation = z
     kind: z.enum(operationKinds).describe('What is done.'),
     target: z
       .object({
-        kind: z.enum(['vm', 'template', 'image']).describe('Kind of the thing acted on.'),
+        kind: z.enum(['vm', 'template', 'image', 'snapshot']).describe('Kind of the thing acted on.'),
         id: z.string().describe('Its id.'),
         name: z.string().describe('Its name.'),
       })

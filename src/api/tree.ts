@@ -12,11 +12,14 @@ const use = (what: string) =>
 /** One node of the lineage. Nodes come parents first, so that a tree is built in one pass. */
 export const TreeNode = z
   .object({
-    kind: z.enum(['image', 'template', 'vm']).describe('What it is.'),
+    kind: z.enum(['image', 'template', 'vm', 'snapshot']).describe('What it is.'),
     id: z.string().describe('Id.'),
     name: z.string().describe('Name.'),
     parentId: z.string().optional().describe('Id of the node above; absent at a root.'),
-    relation: z.enum(['boot', 'template', 'fork', 'clone']).optional().describe('How it came from the node above.'),
+    relation: z
+      .enum(['boot', 'template', 'fork', 'clone', 'snapshot', 'restore'])
+      .optional()
+      .describe('How it came from the node above.'),
     state: z.string().describe('State of the vm, template or image; `removed` if only its descendants are left.'),
     generation: z.int().nonnegative().describe('Generation.'),
     memory: use('Guest memory').describe('Memory, of a vm that runs.'),

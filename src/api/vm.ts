@@ -1,12 +1,14 @@
 import { z } from 'zod'
 import { Port } from './port.ts'
 import { Bytes, Environment, Labels, Name, pageOf, Time } from './primitives.ts'
+import { RestoreReport } from './restore.ts'
 import { Timings } from './timings.ts'
 
 /**
  * created: registered, never started · starting: booting, or being forked, until its agent has proved
  * its identity · running · pausing · paused · resuming · capturing: its state is being saved, for a
- * template or a fork · stopping · stopped · failed: ended against its will, see `failure` · removing
+ * template, a fork or a snapshot · suspended: paused to disk, no process · restoring: its memory and devices come
+ * back from disk · stopping · stopped · failed: ended against its will, see `failure` · removing
  */
 export const vmStates = [
   'created',
@@ -16,6 +18,8 @@ export const vmStates = [
   'paused',
   'resuming',
   'capturing',
+  'suspended',
+  'restoring',
   'stopping',
   'stopped',
   'failed',
@@ -100,8 +104,8 @@ export const Vm = z
     source: z
       .object({
         kind: z
-          .enum(['image', 'template', 'vm'])
-          .describe('image: booted · template: forked · vm: forked, or its disks cloned.'),
+          .enum(['image', 'template', 'vm', 'snapshot'])
+          .describe('image: booted · template: forked · vm: forked, or its disks cloned · snapshot: restored.'),
         id: z.string().describe('Id of the source, which may be gone by now.'),
         name: z.string().describe('Name of the source at that time.'),
       })
@@ -139,6 +143,8 @@ export const Vm = z
     ttlSeconds: z.number().optional().describe('Time to live, seconds. It does not run while paused.'),
     expiresAt: Time.optional().describe('When it is removed by itself.'),
     pid: z.int().optional().describe('Process id of QEMU on the host, while there is one.'),
+    restore: RestoreReport.optional().describe('How its memory came, or comes, when it was last restored lazily.'),
+    suspendedBytes: Bytes.optional().describe('What it takes on disk while suspended, its disks left out, bytes.'),
     failure: VmFailure.optional(),
     timings: Timings.optional().describe('Stages of its last start or fork, milliseconds.'),
     createdAt: Time.describe('When it was created.'),

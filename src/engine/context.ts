@@ -8,7 +8,7 @@ import type { Measurement } from './contract.ts'
 import type { EventLog } from './events.ts'
 import type { Operations } from './operations.ts'
 import type { Paths } from './paths.ts'
-import type { BaseRecord, DeltaRecord, ImageRecord, TemplateRecord, VmRecord } from './records.ts'
+import type { BaseRecord, DeltaRecord, ImageRecord, SnapshotRecord, TemplateRecord, VmRecord } from './records.ts'
 import type { Registry } from './registry.ts'
 import type { Seats } from './seats.ts'
 import type { EngineSettings } from './settings.ts'
@@ -45,6 +45,7 @@ export interface EngineContext {
   bases: Registry<BaseRecord>
   /** frozen deltas, which no vm owns */
   deltas: Registry<DeltaRecord>
+  snapshots: Registry<SnapshotRecord>
   operations: Operations
   events: EventLog
   seats: Seats

@@ -17,7 +17,7 @@ import { readHostFacts } from './host/host-facts.ts'
 import { StoredIdempotency } from './idempotency-store.ts'
 import { Operations } from './operations.ts'
 import { Paths } from './paths.ts'
-import type { BaseRecord, DeltaRecord, ImageRecord, TemplateRecord, VmRecord } from './records.ts'
+import type { BaseRecord, DeltaRecord, ImageRecord, SnapshotRecord, TemplateRecord, VmRecord } from './records.ts'
 import { Registry } from './registry.ts'
 import { Seats } from './seats.ts'
 import type { EngineSettings } from './settings.ts'
@@ -75,6 +75,7 @@ async function openContext(settings: EngineSettings, paths: Paths, around: Surro
     images: await Registry.open<ImageRecord>(store, 'images', 'image', 'IMAGE_NOT_FOUND'),
     bases: await Registry.open<BaseRecord>(store, 'bases', 'memory base', 'NOT_FOUND'),
     deltas: await Registry.open<DeltaRecord>(store, 'deltas', 'frozen delta', 'NOT_FOUND'),
+    snapshots: await Registry.open<SnapshotRecord>(store, 'snapshots', 'snapshot', 'SNAPSHOT_NOT_FOUND'),
     operations: new Operations(store, clock, events, log),
     events,
     seats: new Seats(vms.list().map((vm) => vm.seat)),

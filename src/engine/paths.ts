@@ -16,6 +16,9 @@ export class Paths {
   readonly templatesDir: string
   /** frozen deltas, which no vm owns while others read them */
   readonly deltasDir: string
+  readonly snapshotsDir: string
+  /** where the page server is asked */
+  readonly pageServerSocket: string
   /** consoles, which only the daemon writes to: a vm's own directory belongs to its user */
   readonly consolesDir: string
 
@@ -29,6 +32,8 @@ export class Paths {
     this.vmsDir = join(settings.dataDir, 'vms')
     this.templatesDir = join(settings.dataDir, 'templates')
     this.deltasDir = join(settings.dataDir, 'deltas')
+    this.snapshotsDir = join(settings.dataDir, 'snapshots')
+    this.pageServerSocket = join(settings.dataDir, 'page-server.sock')
     this.consolesDir = join(settings.dataDir, 'consoles')
   }
 
@@ -45,13 +50,18 @@ export class Paths {
     return join(this.deltasDir, id, 'disk.qcow2')
   }
 
+  /** checkpoint file, working set and disks of a snapshot; the disks as deep below the data directory as a vm's */
+  snapshot(id: string): string {
+    return join(this.snapshotsDir, id)
+  }
+
   image(id: string): string {
     return join(this.imagesDir, id)
   }
 
   /** Directories in which bases of disks may lie. */
   get baseRoots(): readonly string[] {
-    return [this.imagesDir, this.templatesDir, this.deltasDir]
+    return [this.imagesDir, this.templatesDir, this.deltasDir, this.snapshotsDir]
   }
 
   /** Makes the directories. A guest's user may pass through (0711) to what is its own, but list nothing. */
@@ -59,7 +69,7 @@ export class Paths {
     for (const path of [this.dataDir, this.vmsDir, this.templatesDir, this.deltasDir, this.cacheDir]) {
       await mkdir(path, { recursive: true, mode: 0o711 })
     }
-    await mkdir(this.consolesDir, { recursive: true, mode: 0o700 })
+    for (const path of [this.consolesDir, this.snapshotsDir]) await mkdir(path, { recursive: true, mode: 0o700 })
     await this.#createImagesDir()
   }
 

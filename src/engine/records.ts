@@ -1,5 +1,7 @@
 /** What is stored of each thing. The API's view of it is made from this and from what runs (`*-view.ts`). */
 import type { Problem } from '../api/problem.ts'
+import type { RestoreReport } from '../api/restore.ts'
+import type { SnapshotMemory, SnapshotState } from '../api/snapshot.ts'
 import type { Timings } from '../api/timings.ts'
 import type { Network, RestartPolicy, VmFailure, VmLimits, VmState } from '../api/vm.ts'
 import type { FileStamp } from '../disk/file-stamp.ts'
@@ -34,7 +36,7 @@ export interface DiskBase {
 
 /** A vm or template that something came from, which may be gone by now. */
 export interface Ancestor {
-  kind: 'template' | 'vm'
+  kind: 'template' | 'vm' | 'snapshot'
   id: string
   /** at that time */
   name: string
@@ -51,7 +53,7 @@ export interface VmRecord {
   name: string
   state: VmState
   stateReason?: string
-  source: { kind: 'image' | 'template' | 'vm'; id: string; name: string }
+  source: { kind: 'image' | 'template' | 'vm' | 'snapshot'; id: string; name: string }
   imageId: string
   /** name:tag at that time */
   imageName: string
@@ -98,11 +100,63 @@ export interface VmRecord {
   /** helpers such as passt */
   helpers: ProcessIdentity[]
   agentProtocol?: number
+  /** its memory and devices are on disk, in its own directory, while it is suspended, and until they have come back */
+  suspended?: SuspendedRecord
+  /** how its memory comes, or came, when it was last restored lazily */
+  restore?: RestoreRecord
   failure?: VmFailure
   timings?: Timings
   createdAtMs: number
   startedAtMs?: number
   stoppedAtMs?: number
+}
+
+/** A checkpoint file, and what it takes to read it. */
+export interface CheckpointRecord {
+  /** SHA-256 that stands for the whole file, hex */
+  digest: string
+  fileBytes: number
+  /** template whose stored base some of its pages are read from */
+  baseOf?: string
+}
+
+/** A vm that was paused to disk: no process, its checkpoint file in its own directory. */
+export interface SuspendedRecord extends CheckpointRecord {
+  atMs: number
+  /** its workload stands still in it, and is to be thawed */
+  frozen?: true
+}
+
+/** A lazy restore: it is over when the vm stands on its own. */
+export interface RestoreRecord extends RestoreReport {
+  /** from which file: of a snapshot, or of its own directory */
+  checkpoint: CheckpointRecord
+}
+
+/** Memory, devices and disks of a vm at one moment; its files are in a directory of its own. */
+export interface SnapshotRecord {
+  schemaVersion: 1
+  id: string
+  name: string
+  state: SnapshotState
+  /** the vm as it was, without what ran for it */
+  vm: VmRecord
+  /** its workload stands still in it, and is to be thawed in whatever is restored */
+  frozen: boolean
+  /** whether the guest has hooks to run in what is restored */
+  hasForkHooks: boolean
+  qemuVersion: string
+  checkpoint?: CheckpointRecord
+  memory?: SnapshotMemory
+  diskBytes?: number
+  workingSetPages?: number
+  restoreCount: number
+  labels: Record<string, string>
+  ttlMs?: number
+  expiresAtMs?: number
+  failure?: Problem
+  timings?: Timings
+  createdAtMs: number
 }
 
 export interface TemplateRecord {

@@ -8,7 +8,7 @@ import { RametError } from '../shared/errors.ts'
 export type VmAction =
   /** created, stopped, failed */
   | 'start'
-  /** starting, resuming, capturing: the guest runs */
+  /** starting, resuming, capturing, restoring: the guest runs */
   | 'started'
   /** running */
   | 'pause'
@@ -16,6 +16,10 @@ export type VmAction =
   | 'paused'
   /** paused */
   | 'resume'
+  /** capturing: memory and devices are on disk, and nothing runs any more; restoring: they have not come back */
+  | 'suspended'
+  /** suspended, and any state at rest: memory and devices are about to come back from disk */
+  | 'restore'
   /** running: memory and devices are about to be saved */
   | 'capture'
   /** paused: the same, of a guest that stands still already */
@@ -32,7 +36,7 @@ export type VmAction =
   | 'remove'
 
 const transitions: Record<VmState, Partial<Record<VmAction, VmState>>> = {
-  created: { start: 'starting', remove: 'removing' },
+  created: { start: 'starting', restore: 'restoring', remove: 'removing' },
   starting: { started: 'running', stopped: 'stopped', kill: 'stopping', failed: 'failed', remove: 'removing' },
   running: {
     pause: 'pausing',
@@ -55,14 +59,24 @@ const transitions: Record<VmState, Partial<Record<VmAction, VmState>>> = {
   capturing: {
     started: 'running',
     paused: 'paused',
+    suspended: 'suspended',
+    stopped: 'stopped',
+    kill: 'stopping',
+    failed: 'failed',
+    remove: 'removing',
+  },
+  suspended: { restore: 'restoring', kill: 'stopping', remove: 'removing' },
+  restoring: {
+    started: 'running',
+    suspended: 'suspended',
     stopped: 'stopped',
     kill: 'stopping',
     failed: 'failed',
     remove: 'removing',
   },
   stopping: { stopped: 'stopped', started: 'running', kill: 'stopping', failed: 'failed' },
-  stopped: { start: 'starting', remove: 'removing' },
-  failed: { start: 'starting', remove: 'removing' },
+  stopped: { start: 'starting', restore: 'restoring', remove: 'removing' },
+  failed: { start: 'starting', restore: 'restoring', remove: 'removing' },
   removing: { remove: 'removing' },
 }
 
@@ -79,6 +93,7 @@ export const liveStates: ReadonlySet<VmState> = new Set<VmState>([
   'paused',
   'resuming',
   'capturing',
+  'restoring',
   'stopping',
 ])
 
@@ -90,6 +105,7 @@ const remedies: Partial<Record<VmState, string>> = {
   stopped: 'Start it first: `ramet start NAME`.',
   failed: 'See why with `ramet logs NAME`, then `ramet start NAME` or `ramet rm NAME`.',
   paused: 'Resume it first: `ramet resume NAME`.',
+  suspended: 'Resume it first, `ramet resume NAME`, or give up its memory: `ramet kill NAME`.',
   running: 'Stop it first: `ramet stop NAME`.',
 }
 

@@ -37,6 +37,7 @@ export const errorTable = {
     exitCode: 3,
     remediation: 'See `ramet image ls`; build one with `ramet image build micro`.',
   },
+  SNAPSHOT_NOT_FOUND: { httpStatus: 404, exitCode: 3, remediation: 'See `ramet snapshot ls` for the names there are.' },
   NAME_TAKEN: { httpStatus: 409, exitCode: 4, remediation: 'Choose another name, or remove the one that has it.' },
   ILLEGAL_STATE: { httpStatus: 409, exitCode: 4, remediation: 'Bring it into a state in which this is legal first.' },
   IN_USE: { httpStatus: 409, exitCode: 4, remediation: 'Remove what depends on it first.' },

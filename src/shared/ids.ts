@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { RametError } from './errors.ts'
 import { limits } from './limits.ts'
 
-export type IdKind = 'vm' | 'tpl' | 'img' | 'op' | 'exec' | 'base' | 'delta' | 'net'
+export type IdKind = 'vm' | 'tpl' | 'img' | 'op' | 'exec' | 'base' | 'delta' | 'snap' | 'rst' | 'net'
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz'
 

@@ -15,6 +15,8 @@ const refusals: Record<VmState, RegExp | null> = {
   paused: /ramet resume web/,
   resuming: /settled state/,
   capturing: /settled state/,
+  suspended: /ramet resume web/,
+  restoring: /settled state/,
   stopping: /settled state/,
   stopped: /ramet start web/,
   failed: /ramet logs web/,

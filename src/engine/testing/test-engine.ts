@@ -23,7 +23,7 @@ import type { ForkParts } from '../fork/fork-parts.ts'
 import { ForkService } from '../fork/fork-service.ts'
 import { Operations } from '../operations.ts'
 import { Paths } from '../paths.ts'
-import type { BaseRecord, DeltaRecord, ImageRecord, TemplateRecord, VmRecord } from '../records.ts'
+import type { BaseRecord, DeltaRecord, ImageRecord, SnapshotRecord, TemplateRecord, VmRecord } from '../records.ts'
 import { type Reaped, reconcile } from '../recovery/reconcile.ts'
 import { Restarts } from '../recovery/restarts.ts'
 import { Registry } from '../registry.ts'
@@ -99,6 +99,7 @@ export class TestEngine implements AsyncDisposable {
       images: await Registry.open<ImageRecord>(store, 'images', 'image', 'IMAGE_NOT_FOUND'),
       bases: await Registry.open<BaseRecord>(store, 'bases', 'memory base', 'NOT_FOUND'),
       deltas: await Registry.open<DeltaRecord>(store, 'deltas', 'frozen delta', 'NOT_FOUND'),
+      snapshots: await Registry.open<SnapshotRecord>(store, 'snapshots', 'snapshot', 'SNAPSHOT_NOT_FOUND'),
       operations: new Operations(store, systemClock, events),
       events,
       seats: new Seats(vms.list().map((vm) => vm.seat)),
