@@ -20,17 +20,19 @@ const newline = 0x0a
 /** Cuts a byte stream into lines, holding at most one message of bounded size. */
 export class LineSplitter {
   readonly #maxBytes: number
+  readonly #tooLong: (maxBytes: number) => Error
   #parts: Buffer[] = []
   #heldBytes = 0
 
-  constructor(maxBytes: number = limits.qmpMessageBytes) {
+  constructor(maxBytes: number = limits.qmpMessageBytes, tooLong = qmpMessageTooLong) {
     this.#maxBytes = maxBytes
+    this.#tooLong = tooLong
   }
 
   /**
    * The lines that `chunk` completes, without their ends.
    *
-   * @throws RametError `QMP_FAILED` when a line passes the limit
+   * @throws RametError `QMP_FAILED`, or what was given for it, when a line passes the limit
    */
   push(chunk: Buffer): string[] {
     const lines: string[] = []
@@ -50,8 +52,7 @@ export class LineSplitter {
   #hold(part: Buffer): void {
     if (part.length === 0) return
     this.#heldBytes += part.length
-    if (this.#heldBytes > this.#maxBytes)
-      throw new RametError('QMP_FAILED', { message: `QEMU sent a message of more than ${this.#maxBytes} bytes` })
+    if (this.#heldBytes > this.#maxBytes) throw this.#tooLong(this.#maxBytes)
     this.#parts.push(part)
   }
 }
@@ -99,6 +100,9 @@ function parseObject(line: string): Record<string, unknown> {
   }
   throw notQmp(line)
 }
+
+const qmpMessageTooLong = (maxBytes: number): Error =>
+  new RametError('QMP_FAILED', { message: `QEMU sent a message of more than ${maxBytes} bytes` })
 
 const asRecord = (value: unknown): Record<string, unknown> =>
   typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}

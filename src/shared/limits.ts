@@ -224,6 +224,21 @@ export const limits = {
   checkpointWorkerCount: 4,
   /** of the newest restores, kept beside a checkpoint */
   workingSetCount: 4,
+
+  // the page server (see docs/page-server.md)
+  /** of one line of its control protocol */
+  pageServerLineBytes: 4 * MiB,
+  /** unfinished and not yet dropped, at once */
+  pageServerRestoreCount: 1024,
+  /** named moments of one restore */
+  pageServerMarkCount: 16,
+  /** that tests and measurements may add to a read */
+  pageServerDelayMaxMs: 10_000,
+  /** without a client and without an unfinished restore, before it ends */
+  pageServerIdleMs: 30_000,
+  pageServerLogBytes: 1 * MiB,
+  pageServerStartTimeoutMs: 20_000,
+  pageServerRequestTimeoutMs: 60_000,
 } as const
 
 // Relations between limits, checked when Ramet starts.
