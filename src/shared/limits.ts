@@ -222,6 +222,8 @@ export const limits = {
   checkpointBlockPages: 32,
   checkpointBlockMaxPages: 256,
   checkpointWorkerCount: 4,
+  /** of a locality map; a longer one is left out */
+  checkpointLocalityBytes: 256 * MiB,
   /** of the newest restores, kept beside a checkpoint */
   workingSetCount: 4,
 

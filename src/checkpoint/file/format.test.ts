@@ -15,6 +15,17 @@ function fileByHand(): Buffer {
   const block1 = Buffer.alloc(4096, 0x33)
   const devices = Buffer.from('devices')
   const roms = Buffer.alloc(4096, 0x99)
+  // Two processes: the first sees page 4 and page 1 at virtual pages 0x100000010 and 0x100000011, the other page 3 at 7.
+  const locality = Buffer.concat([
+    // positions, stretches, address spaces
+    Buffer.from([3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0]),
+    // pages 4, 1, 3; stretches from 0 and 2; their first virtual pages, lower and upper halves; spaces from 0 and 2
+    Buffer.from([0x04, 0xfd, 0x02, 0, 0xff, 0, 0, 0xff, 0, 0, 0xff, 0]),
+    Buffer.from([0, 2, 0, 0, 0, 0, 0, 0]),
+    Buffer.from([0x10, 0xf7, 0, 0xff, 0, 0xff, 0, 0xff]),
+    Buffer.from([1, 0xff, 0, 0xff, 0, 0xff, 0, 0xff]),
+    Buffer.from([0, 2, 0, 0, 0, 0, 0, 0]),
+  ])
   const manifest = Buffer.from(JSON.stringify(manifestOfFive()))
   const zeroMap = Buffer.from([0b00001])
   const baseMap = Buffer.from([0b00100])
@@ -33,9 +44,10 @@ function fileByHand(): Buffer {
   header.writeUInt32LE(5 * 4096, 24)
   header.writeUInt32LE(4096, 32)
   header.writeUInt32LE(2, 36)
-  header.writeUInt32LE(7, 40)
+  header.writeUInt32LE(8, 40)
   let end = 1024 + 3 * 4096
-  for (const [index, section] of [devices, roms, manifest, zeroMap, baseMap, order, blocks].entries()) {
+  const sections = [devices, roms, locality, manifest, zeroMap, baseMap, order, blocks]
+  for (const [index, section] of sections.entries()) {
     const at = 48 + 64 * index
     header.writeUInt32LE(index + 1, at)
     header.writeUInt32LE(end, at + 8)
@@ -46,7 +58,7 @@ function fileByHand(): Buffer {
   }
   header.writeUInt32LE(end, 16)
   digestOf(header.subarray(0, 992)).copy(header, 992)
-  return Buffer.concat([header, block0, block1, devices, roms, manifest, zeroMap, baseMap, order, blocks])
+  return Buffer.concat([header, block0, block1, ...sections])
 }
 
 function manifestOfFive() {
@@ -76,5 +88,14 @@ test('a file made by the description of the format is read', async () => {
   assert.equal((await checkpoint.readBlock(1))[0], 0x33)
   assert.equal((await checkpoint.readDeviceState()).toString(), 'devices')
   assert.deepEqual(await checkpoint.readRoms(), [{ block: 'pc.bios', offsetBytes: 0, data: Buffer.alloc(4096, 0x99) }])
+  const locality = await checkpoint.readLocality()
+  assert.deepEqual(
+    [4, 1, 3].map((page) => locality?.mappingsOf(page, 2)),
+    [
+      [{ space: 0, virtualPage: 2 ** 32 + 16, position: 0 }],
+      [{ space: 0, virtualPage: 2 ** 32 + 17, position: 1 }],
+      [{ space: 1, virtualPage: 7, position: 2 }],
+    ],
+  )
   assert.equal(checkpoint.digest, bytes.toString('hex', 992, 1024))
 })

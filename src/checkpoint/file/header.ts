@@ -15,6 +15,7 @@ import {
   sectionKinds,
   sha256,
 } from './layout.ts'
+import { largestLocalityBytes } from './locality-map.ts'
 
 export interface Header {
   readonly fileBytes: number
@@ -137,7 +138,12 @@ function whyUneven({ memoryBytes, blockPages, sections }: Header, blocksBytes: n
   const pageCount = memoryBytes / pageBytes
   const storedCount = (raw.order ?? 0) / 4
   const blockCount = Math.ceil(storedCount / blockPages)
-  const maxima = { devices: limits.deviceStateBytes, roms: limits.romBytes, manifest: limits.checkpointManifestBytes }
+  const maxima = {
+    devices: limits.deviceStateBytes,
+    roms: limits.romBytes,
+    locality: largestLocalityBytes(pageCount),
+    manifest: limits.checkpointManifestBytes,
+  }
   for (const [kind, most] of Object.entries(maxima)) {
     if ((raw[kind] ?? 0) > most) return `tells of ${kind} longer than ${most} bytes`
   }

@@ -21,8 +21,20 @@ export const blockDigestBytes = 16
 /** stored bytes u32, checksum */
 export const blockEntryBytes = 4 + blockDigestBytes
 
-/** Order in the file; what opening needs is last, so that one read of the tail brings it. */
-export const sectionKinds = ['devices', 'roms', 'manifest', 'zeroMap', 'baseMap', 'order', 'blocks'] as const
+/**
+ * Order in the file; what opening needs is last, so that one read of the tail brings it. One that a file does not have,
+ * which only `locality` may be, is empty.
+ */
+export const sectionKinds = [
+  'devices',
+  'roms',
+  'locality',
+  'manifest',
+  'zeroMap',
+  'baseMap',
+  'order',
+  'blocks',
+] as const
 export type SectionKind = (typeof sectionKinds)[number]
 
 /** Position in this list is the number in the file. */

@@ -2,21 +2,21 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { Bitmap } from './bitmap.ts'
+import { decodeNumbers, encodeNumbers } from './numbers.ts'
 import { PageMap } from './page-map.ts'
-import { decodeOrder, encodeOrder } from './page-order.ts'
 import { compress } from './zstd.ts'
 
 test('an order is decoded to what it was', () => {
   fc.assert(
     fc.property(fc.uint32Array({ maxLength: 300 }), (order) => {
-      assert.deepEqual(decodeOrder(encodeOrder(order)), order)
+      assert.deepEqual(decodeNumbers(encodeNumbers(order)), order)
     }),
   )
 })
 
 test('an order of runs takes next to nothing', () => {
   const order = Uint32Array.from({ length: 65_536 }, (_, index) => (index * 256 + Math.floor(index / 256)) % 65_536)
-  const bytes = compress(encodeOrder(order))?.length ?? Number.POSITIVE_INFINITY
+  const bytes = compress(encodeNumbers(order))?.length ?? Number.POSITIVE_INFINITY
   assert.ok(bytes < 4096, `${bytes} bytes`)
 })
 

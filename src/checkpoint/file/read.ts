@@ -1,5 +1,6 @@
 /** Reading a checkpoint file: header and index first, then any part alone. Nothing is handed out unchecked. */
 import { pageBytes } from '../../memory/base.ts'
+import type { PageMap as LocalityMap } from '../../memory/page-tables/page-map.ts'
 import type { PageRun } from '../../qemu/migration-stream/encode.ts'
 import { assert } from '../../shared/assert.ts'
 import { RametError } from '../../shared/errors.ts'
@@ -10,9 +11,10 @@ import { type BlockRange, BlockTable } from './block-table.ts'
 import { damaged } from './damaged.ts'
 import { decodeHeader, digestOf, type Header } from './header.ts'
 import { headerBytes, type Section, type SectionKind } from './layout.ts'
+import { decodeLocality } from './locality-map.ts'
 import { type Manifest, parseManifest, romBytesOf } from './manifest.ts'
+import { decodeNumbers } from './numbers.ts'
 import { PageMap } from './page-map.ts'
-import { decodeOrder } from './page-order.ts'
 import type { RangeSource } from './range-source.ts'
 import { decodeSection, sectionNames } from './section.ts'
 
@@ -108,6 +110,19 @@ export class Checkpoint {
       })
   }
 
+  /**
+   * Where pages lie in the guest's processes. Nothing else depends on it: who cannot read it goes by physical order.
+   *
+   * @returns undefined when the file has none: no page tables were found in the guest, or they map too much
+   * @throws RametError `CHECKPOINT_DAMAGED`; what the source throws
+   */
+  async readLocality(signal?: AbortSignal): Promise<LocalityMap | undefined> {
+    const bytes = await this.#readSection('locality', signal)
+    if (bytes.length === 0) return undefined
+    const wrong = (why: string) => damaged(this.#source.name, sectionNames.locality, why)
+    return decodeLocality(bytes, this.pages.pageCount, wrong)
+  }
+
   async #readSection(kind: SectionKind, signal: AbortSignal | undefined): Promise<Buffer> {
     const section = sectionOf(this.#header, kind)
     const stored = await this.#source.readRange(section.offsetBytes, section.storedBytes, signal)
@@ -141,7 +156,7 @@ function decodeIndex(header: Header, tail: Buffer, tailAt: number, file: string)
   const { blockPages } = header
   const zero = new Bitmap(pageCount, read('zeroMap'))
   const base = new Bitmap(pageCount, read('baseMap'))
-  const pages = new PageMap({ pageCount, blockPages, zero, base, order: decodeOrder(read('order')) }, file)
+  const pages = new PageMap({ pageCount, blockPages, zero, base, order: decodeNumbers(read('order')) }, file)
   const endBytes = sectionOf(header, 'devices').offsetBytes
   const rawBytesOf = (block: number) => pages.pagesOf(block).length * pageBytes
   const table = new BlockTable(read('blocks'), endBytes, rawBytesOf, file)

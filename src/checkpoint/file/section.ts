@@ -7,6 +7,7 @@ import { compress, decompress } from './zstd.ts'
 export const sectionNames: Record<SectionKind, string> = {
   devices: 'device state',
   roms: 'ROMs',
+  locality: 'locality map',
   manifest: 'manifest',
   zeroMap: 'zero map',
   baseMap: 'base map',

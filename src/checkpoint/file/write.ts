@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import { createWhole, type NewFileOptions } from '../../disk/files.ts'
 import { pageBytes } from '../../memory/base.ts'
 import type { CopyOptions } from '../../memory/capture.ts'
+import type { PageMap } from '../../memory/page-tables/page-map.ts'
 import { nodeNames } from '../../qemu/machine.ts'
 import type { MachineDescription } from '../../qemu/machine-description.ts'
 import type { PageRun } from '../../qemu/migration-stream/encode.ts'
@@ -16,8 +17,9 @@ import { Bitmap } from './bitmap.ts'
 import { Compressors } from './compressors.ts'
 import { digestOf, encodeHeader } from './header.ts'
 import { headerBytes, type Section, sectionKinds } from './layout.ts'
+import { encodeLocality } from './locality-map.ts'
 import { type BaseReference, type Manifest, type ManifestBlock, type PageCounts, parseManifest } from './manifest.ts'
-import { encodeOrder } from './page-order.ts'
+import { encodeNumbers } from './numbers.ts'
 import type { PageSource } from './page-source.ts'
 import { encodeSection } from './section.ts'
 import { writeFully } from './write-fully.ts'
@@ -43,6 +45,8 @@ export interface CheckpointParts {
     /** every page of guest RAM once */
     readonly pages: Uint32Array
   }
+  /** where pages lie in the guest's processes, for those who prefetch; a hint, left out when it is too long */
+  readonly locality?: PageMap
   readonly pages: PageSource
 }
 
@@ -77,7 +81,7 @@ export async function writeCheckpoint(
   options.signal?.throwIfAborted()
   const blockPages = options.blockPages ?? limits.checkpointBlockPages
   assert(blockPages > 0 && blockPages <= limits.checkpointBlockMaxPages, 'blocks of a possible size')
-  checkOrder(parts)
+  checkParts(parts)
   const workerCount = options.workerCount ?? Math.min(availableParallelism(), limits.checkpointWorkerCount)
   return createWhole(path, { mode: 0o400, ...options }, async (handle) => {
     await using compressors = new Compressors(workerCount, blockPages * pageBytes)
@@ -89,7 +93,7 @@ export async function writeCheckpoint(
 }
 
 /** Each page once, or memory would be lost without anybody noticing. */
-function checkOrder({ order, machine, base, roms, ramBlocks }: CheckpointParts): void {
+function checkParts({ order, machine, base, roms, ramBlocks, locality }: CheckpointParts): void {
   const seen = new Bitmap(machine.memoryBytes / pageBytes)
   assert(order.pages.length === seen.length, 'an order of as many pages as there are')
   for (const page of order.pages) {
@@ -101,6 +105,7 @@ function checkOrder({ order, machine, base, roms, ramBlocks }: CheckpointParts):
     assert(rom.offsetBytes === 0 && rom.data.length === block?.usedBytes, `the whole of ${rom.block}`)
   }
   assert(base === undefined || base.id.length > 0, 'a base with an id')
+  assert(locality === undefined || locality.arrays.pageCount === seen.length, 'a locality map of this memory')
 }
 
 async function writeRest(
@@ -113,10 +118,11 @@ async function writeRest(
   const contents = {
     devices: parts.deviceState,
     roms: Buffer.concat(romsInOrder(manifest.ramBlocks, parts.roms)),
+    locality: encodeLocality(parts.locality),
     manifest: Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`),
     zeroMap: pages.zero.bytes,
     baseMap: pages.base.bytes,
-    order: encodeOrder(pages.order),
+    order: encodeNumbers(pages.order),
     blocks: pages.table.take(),
   }
   // What this would refuse to read is not written in the first place.

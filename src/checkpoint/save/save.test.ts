@@ -109,6 +109,11 @@ test('all memory of a guest is saved, in the order of its processes', () =>
       const at = order.indexOf(pages[0] ?? -1)
       assert.deepEqual(order.slice(at, at + pages.length), pages)
     }
+    const locality = await checkpoint.readLocality()
+    assert.deepEqual(
+      spaces.flat().map((page) => locality?.mappingsOf(page, 9).map(({ virtualPage }) => virtualPage)),
+      [3, 5].flatMap((slot) => Array.from({ length: 100 }, (_, index) => [slot * 2 ** 20 + index])),
+    )
     assert.equal(saved.residentBytes, (saved.counts.pages - saved.counts.zero) * pageBytes)
     assert.deepEqual([saved.counts.base, saved.fileBytes], [0, source.sizeBytes])
     for (const stage of ['scanning', 'storing'] as const) {

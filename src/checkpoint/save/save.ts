@@ -76,7 +76,8 @@ export async function saveCheckpoint(
   const { resident } = discovery
   const order = { ...orderOf(discovery), pages: wholeOrder(discovery) }
   const pages = new SavedPages({ memory: vm.memory, image, resident, refersToBase: vm.reference !== undefined })
-  const parts = partsOf(vm, order, pages)
+  const locality = discovery.tables === undefined ? {} : { locality: discovery.tables.map }
+  const parts = { ...partsOf(vm, order, pages), ...locality }
   await requireSpace(dirname(path), largestCheckpointBytes(parts, pages.mostStored), `the checkpoint ${path}`)
   const storeStartMs = performance.now()
   const { digest, fileBytes, counts } = await writeCheckpoint(path, parts, {

@@ -31,5 +31,6 @@ export async function readEverything(source: RangeSource, memory?: Buffer): Prom
   }
   await attempt(async () => void (await checkpoint.readDeviceState()))
   await attempt(async () => void (await checkpoint.readRoms()))
+  await attempt(async () => void (await checkpoint.readLocality()))
   if (failure !== undefined) throw failure
 }

@@ -2,6 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pageBytes } from '../../../memory/base.ts'
+import type { PageMap } from '../../../memory/page-tables/page-map.ts'
+import { PageMapBuilder } from '../../../memory/page-tables/page-map-builder.ts'
 import type { RangeSource } from '../range-source.ts'
 import type { CheckpointParts } from '../write.ts'
 
@@ -92,10 +94,28 @@ export function sampleGuest(options: SampleOptions = {}): SampleGuest {
     deviceState: Buffer.from('devices '.repeat(1000)),
     roms: [{ block: 'pc.bios', offsetBytes: 0, data: rom }],
     order: { kind: 'virtual', reason: 'page tables of 3 processes were found', pages: shuffled(pageCount, random) },
+    locality: sampleLocality(pageCount, random),
     pages,
     ...(base ? { base: { id: 'base-1', digest: 'b'.repeat(64) } } : {}),
   }
   return { memory, kinds, parts }
+}
+
+/** Some processes that see pages of a guest at random, in stretches. */
+export function sampleLocality(pageCount: number, random: (below: number) => number): PageMap {
+  const builder = new PageMapBuilder(pageCount, 4 * pageCount)
+  for (let space = 1 + random(4); space > 0; space -= 1) {
+    builder.beginSpace()
+    let virtualPage = random(2 ** 31) * 2 ** 12
+    for (let stretch = 1 + random(6); stretch > 0; stretch -= 1) {
+      for (let length = 1 + random(5); length > 0; length -= 1) {
+        builder.add(virtualPage, random(pageCount), 1)
+        virtualPage += 1
+      }
+      virtualPage += 1 + random(1000)
+    }
+  }
+  return builder.build()
 }
 
 function shuffled(count: number, random: (below: number) => number): Uint32Array {
