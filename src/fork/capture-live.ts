@@ -139,11 +139,11 @@ async function allOrFirst<T extends readonly unknown[]>(work: { [K in keyof T]: 
   return (await Promise.all(work)) as unknown as T
 }
 
-/** Better no fork than a longer pause, where the caller said so. Its signal aborts when the time is over. */
+/** Better no capture than a longer pause, where the caller said so. Its signal aborts when the time is over. */
 function keepGoal(maxPauseMs: number | undefined): { signal: AbortSignal | undefined } & Disposable {
   if (maxPauseMs === undefined) return { signal: undefined, [Symbol.dispose]: () => {} }
   const goal = new AbortController()
-  const message = `the pause of at most ${Math.round(maxPauseMs)} ms was over before all was copied, so the fork was given up`
+  const message = `the pause of at most ${Math.round(maxPauseMs)} ms was over before all was copied, so it was given up`
   const giveUp = () => goal.abort(new RametError('PAUSE_TOO_LONG', { message, details: { maxPauseMs } }))
   const timer = setTimeout(giveUp, maxPauseMs)
   return { signal: goal.signal, [Symbol.dispose]: () => clearTimeout(timer) }

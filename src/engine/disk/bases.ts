@@ -20,8 +20,8 @@ export class Bases {
   readonly #open = new Map<string, OpenBase>()
   /** being opened or loaded, once for all who want it */
   readonly #opening = new Map<string, Promise<OpenBase>>()
-  /** folded bases whose children are on their way */
-  readonly #held = new Set<string>()
+  /** folded bases whose children are on their way, or that are being saved, how often */
+  readonly #held = new Map<string, number>()
 
   constructor(context: EngineContext) {
     this.#context = context
@@ -140,10 +140,16 @@ export class Bases {
     }
   }
 
-  /** Keeps a base from being swept while children over it are on their way. */
+  /** Keeps a base from being swept while children over it are on their way, or it is read. */
   hold(baseId: string): Disposable {
-    this.#held.add(baseId)
-    return { [Symbol.dispose]: () => void this.#held.delete(baseId) }
+    this.#held.set(baseId, (this.#held.get(baseId) ?? 0) + 1)
+    return {
+      [Symbol.dispose]: () => {
+        const count = (this.#held.get(baseId) ?? 1) - 1
+        if (count === 0) this.#held.delete(baseId)
+        else this.#held.set(baseId, count)
+      },
+    }
   }
 
   async #openOrLoad(template: TemplateRecord, known: OpenBase | undefined): Promise<OpenBase> {

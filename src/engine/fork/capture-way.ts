@@ -39,7 +39,9 @@ export interface CaptureRequest {
   diskLevels: readonly number[]
   /** what becomes of it; one that is to stand is always copied */
   fate: LiveCaptureOptions['parent']
-  request: Pick<ForkRequest, 'count' | 'capture' | 'maxPauseMs'>
+  request: Pick<ForkRequest, 'capture' | 'maxPauseMs'>
+  /** how many children its memory is for; a file wants what is over the base alone, however much that is */
+  memoryFor: { children: number } | 'a file'
   handle: OperationHandle
   /** told when the vm is what it shall be; its memory may still be read */
   onReleased: () => Promise<void>
@@ -144,8 +146,10 @@ async function captureInBackground(parts: ForkParts, run: CaptureRequest, chosen
   }
 }
 
-function planOf({ vm, request }: CaptureRequest, { baseBytes }: Chosen, deltaBytes: number): MemoryPlan {
-  return planMemory({ count: request.count, deltaBytes, guestBytes: vm.machine.memoryBytes, baseBytes })
+function planOf({ vm, memoryFor }: CaptureRequest, { baseBytes }: Chosen, deltaBytes: number): MemoryPlan {
+  const count = memoryFor === 'a file' ? 1 : memoryFor.children
+  const plan = planMemory({ count, deltaBytes, guestBytes: vm.machine.memoryBytes, baseBytes })
+  return memoryFor === 'a file' && baseBytes !== undefined ? { ...plan, memory: 'delta' } : plan
 }
 
 function reportOf(run: CaptureRequest, chosen: Chosen, deltaBytes: number): ForkCapture {

@@ -5,10 +5,9 @@ import { type VmState, vmStates } from '../../api/vm.ts'
 import { isRametError, type RametError } from '../../shared/errors.ts'
 import type { VmRecord } from '../records.ts'
 import { TestEngine } from '../testing/test-engine.ts'
-import { checkForkable, type ForkManner, warningsOf } from './fork-conflicts.ts'
+import { type CaptureManner, checkCapturable, warningsOf } from './fork-conflicts.ts'
 
-const manner = (changes: Partial<ForkManner> = {}): ForkManner => ({
-  pauseParent: false,
+const manner = (changes: Partial<CaptureManner> = {}): CaptureManner => ({
   freeze: true,
   agent: true,
   ...changes,
@@ -16,9 +15,9 @@ const manner = (changes: Partial<ForkManner> = {}): ForkManner => ({
 
 const vm = (state: VmState, more: Partial<VmRecord> = {}) => ({ id: 'vm-1', name: 'web', state, ...more }) as VmRecord
 
-function refusal(of: VmRecord, how: ForkManner = manner()): RametError | undefined {
+function refusal(of: VmRecord, how: CaptureManner = manner()): RametError | undefined {
   try {
-    checkForkable(of, how)
+    checkCapturable(of, how, 'fork')
   } catch (error) {
     assert.ok(isRametError(error))
     return error

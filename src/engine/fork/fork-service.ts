@@ -13,7 +13,7 @@ import { checkLimits } from '../vm/limits-of-vm.ts'
 import { removeVm } from '../vm/vm-actions.ts'
 import { vmView } from '../vm/vm-view.ts'
 import { type ForkedGuest, forkChild } from './fork-child.ts'
-import { checkForkable, warningsOf } from './fork-conflicts.ts'
+import { checkCapturable, warningsOf } from './fork-conflicts.ts'
 import type { ForkParts } from './fork-parts.ts'
 import { type ForkSource, templateSource } from './fork-source.ts'
 import { captureSource } from './live-source.ts'
@@ -56,7 +56,7 @@ export class ForkService {
     const requestedAtMs = call?.requestedAtMs ?? performance.now()
     const { context, runtimes } = this.#parts
     refuseFrozen('vm', vm, request)
-    checkForkable(vm, request)
+    checkCapturable(vm, request, 'fork')
     checkLimits(request.limits, vm.machine.memoryBytes)
     const names = this.#names(vm, request)
     const target = { kind: 'vm' as const, id: vm.id, name: vm.name }

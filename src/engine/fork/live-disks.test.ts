@@ -8,15 +8,17 @@ import { armFaults } from '../../shared/fault.ts'
 import type { VmRecord } from '../records.ts'
 import { checkDisk, diskVm, family, freeze, pathOf, qemuOf, standOn, writeDisk } from '../testing/lent-disks.ts'
 import { TestEngine } from '../testing/test-engine.ts'
-import { prepareLiveDisks } from './live-disks.ts'
+import { type DisksWanted, prepareLiveDisks } from './live-disks.ts'
 
 afterEach(() => armFaults(''))
 
 /** Larger than what a fork copies. */
 const largeMiB = 33
 
-async function frozen(engine: TestEngine, vm: VmRecord, count = 1) {
-  const live = await prepareLiveDisks(engine.parts, engine.context.vms.find(vm.id), qemuOf(engine, vm), count)
+const forkOf = (copies: number): DisksWanted => ({ copies, mayLend: true, what: `a fork into ${copies}` })
+
+async function frozen(engine: TestEngine, vm: VmRecord, wanted = forkOf(1)) {
+  const live = await prepareLiveDisks(engine.parts, engine.context.vms.find(vm.id), qemuOf(engine, vm), wanted)
   await freezeDisks(qemuOf(engine, vm), live.levels)
   return live
 }
@@ -95,7 +97,7 @@ test('a disk over a frozen delta is copied with that under it, however large', a
 test('a disk that is full, or too full for so many copies, leaves all as it was', async () => {
   await using engine = await TestEngine.open()
   const vm = await diskVm(engine, 'parent', 1)
-  const prepare = (count: number) => prepareLiveDisks(engine.parts, vm, qemuOf(engine, vm), count)
+  const prepare = (copies: number) => prepareLiveDisks(engine.parts, vm, qemuOf(engine, vm), forkOf(copies))
   if (!(await canReflink(engine.context.paths.vmsDir)))
     await assert.rejects(prepare(2 ** 40), (error) => {
       assert(isRametError(error, 'NO_SPACE'))

@@ -13,7 +13,7 @@ import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
 import { userOf } from '../vm/vm-plan.ts'
 
-/** The disks of a running vm that is about to be forked. */
+/** The disks of a running vm that is about to be captured. */
 export interface LiveDisks {
   /** level of each disk that will stand still: for `freezeDisks` */
   levels: readonly number[]
@@ -30,11 +30,22 @@ export interface ChildDisk {
   frozen: string[]
 }
 
+/** What is made of the disks. */
+export interface DisksWanted {
+  /** how often each is copied, where it is */
+  copies: number
+  /** whether a large delta may be lent, to whoever collapses it in the background */
+  mayLend: boolean
+  /** for messages: “a fork of web into 3” */
+  what: string
+}
+
 /**
- * Prepares the disks of a running vm for a fork; the guest runs on. Under the vm's lock.
+ * Prepares the disks of a running vm for a capture; the guest runs on. Under the vm's lock.
  *
- * A small delta, or one on a file system that shares blocks, is copied for each child. A large one is lent instead:
- * the children stand on it and collapse it later, and the vm writes to a level above until they have.
+ * A small delta, or one on a file system that shares blocks, is copied for each child. A large one is lent instead,
+ * where that is wanted: the children stand on it and collapse it later, and the vm writes to a level above until they
+ * have.
  *
  * @throws RametError `NO_SPACE`, `VMM_FAILED`; the vm's disks are as before then
  */
@@ -42,7 +53,7 @@ export async function prepareLiveDisks(
   parts: EngineParts,
   vm: VmRecord,
   qemu: QemuProcess,
-  count: number,
+  wanted: DisksWanted,
 ): Promise<LiveDisks> {
   const { context, deltas } = parts
   const dir = context.paths.vm(vm.id)
@@ -52,11 +63,11 @@ export async function prepareLiveDisks(
     await mergeNow(parts, vm, qemu)
   }
   try {
-    const levels = await settleLevels(parts, vm, qemu)
+    const levels = await settleLevels(parts, vm, qemu, wanted)
     const reflink = vm.disks.length > 0 && (await canReflink(context.paths.vmsDir))
-    const ways = await waysOf(parts, vm, levels, reflink)
-    const neededBytes = reflink ? 0 : count * ways.reduce((sum, { bytes }) => sum + bytes, 0)
-    await requireSpace(context.paths.dataDir, neededBytes, `a fork of ${vm.name} into ${count}`)
+    const ways = await waysOf(parts, vm, levels, wanted.mayLend && !reflink)
+    const neededBytes = reflink ? 0 : wanted.copies * ways.reduce((sum, { bytes }) => sum + bytes, 0)
+    await requireSpace(context.paths.dataDir, neededBytes, wanted.what)
     await prepareDiskPoint(qemu, levels, userOf(context.host, vm.seat))
     const seeds = async (): Promise<ChildDisk[]> => {
       const result: ChildDisk[] = []
@@ -87,7 +98,7 @@ async function waysOf(
   { context }: EngineParts,
   vm: VmRecord,
   levels: readonly number[],
-  reflink: boolean,
+  wantsLoan: boolean,
 ): Promise<{ isLent: boolean; bytes: number }[]> {
   const { disks } = context.vms.find(vm.id)
   return Promise.all(
@@ -95,7 +106,7 @@ async function waysOf(
       const bytes = await privateDiskBytes(join(context.paths.vm(vm.id), diskFile(index, level)))
       // Deeper than this no chain shall be, also not for a while.
       const mayLend = level === 0 && disks[index]?.frozen === undefined
-      return { isLent: mayLend && !reflink && bytes > limits.diskCopyBytes, bytes }
+      return { isLent: mayLend && wantsLoan && bytes > limits.diskCopyBytes, bytes }
     }),
   )
 }
@@ -111,14 +122,19 @@ async function mergeNow({ context, settling }: EngineParts, vm: VmRecord, qemu: 
 }
 
 /**
- * A commit that gave way to this fork, or met a full disk, has left a level over level 0, which stands still already
- * and so can be lent: the fork need not wait. Only over another frozen delta, or one more level, that would be too deep.
+ * A commit that gave way to this capture, or met a full disk, has left a level over level 0, which stands still already
+ * and so can be lent: a fork need not wait. Only over another frozen delta, or one more level, that would be too deep.
  */
-async function settleLevels(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Promise<number[]> {
+async function settleLevels(
+  parts: EngineParts,
+  vm: VmRecord,
+  qemu: QemuProcess,
+  { mayLend }: DisksWanted,
+): Promise<number[]> {
   const levels = await readLevels(qemu, vm.disks.length)
   const floors = floorsOf(vm)
   const left = [...levels.keys()].filter((index) => (levels[index] ?? 0) > (floors[index] ?? 0))
-  if (left.some((index) => levels[index] !== 1 || vm.disks[index]?.frozen !== undefined)) {
+  if (left.some((index) => !mayLend || levels[index] !== 1 || vm.disks[index]?.frozen !== undefined)) {
     await mergeDisks(qemu, floors)
     return readLevels(qemu, vm.disks.length)
   }

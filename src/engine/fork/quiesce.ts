@@ -8,7 +8,8 @@ import { limits } from '../../shared/limits.ts'
 import type { OperationHandle } from '../operations.ts'
 import type { VmRecord } from '../records.ts'
 import type { VmRuntime } from '../vm/vm-runtime.ts'
-import { type ForkManner, unanswered } from './fork-conflicts.ts'
+import type { CapturePurpose } from './capture-purpose.ts'
+import { type CaptureManner, unanswered } from './fork-conflicts.ts'
 
 /** A vm made ready for its capture. */
 export interface Quiesced {
@@ -24,25 +25,26 @@ const unfrozen: Workload = { freeze: async () => {}, thaw: async () => {} }
 
 /**
  * Asks the agent whether it is there, runs the hooks, and says how to freeze the workload: whatever of it the
- * manner of the fork wants and the state of the vm allows.
+ * manner of the capture wants and the state of the vm allows.
  *
  * @throws RametError `GUEST_UNREACHABLE` when it is silent, within `limits.forkAgentTimeoutMs` if it is from the start; `GUEST_REFUSED` (a hook failed)
  */
 export async function quiesce(
   vm: VmRecord,
   runtime: VmRuntime,
-  manner: ForkManner,
+  { manner, purpose }: { manner: CaptureManner; purpose: CapturePurpose },
   handle: OperationHandle,
 ): Promise<Quiesced> {
+  const asking = <T>(work: () => Promise<T>) => explaining(vm, purpose, handle, work)
   if (!manner.agent) return { workload: unfrozen, isFrozen: false, hasForkHooks: false }
   // A guest that does not execute cannot be asked; its children are, and say so if they have no hooks.
   if (vm.state === 'paused') return { workload: unfrozen, isFrozen: vm.frozenWhilePaused === true, hasForkHooks: true }
-  const session = await asking(vm, handle, () => answering(runtime, handle))
-  await asking(vm, handle, () => runHooks(session, 'pre-snapshot', { signal: handle.signal }))
+  const session = await asking(() => answering(runtime, handle))
+  await asking(() => runHooks(session, 'pre-snapshot', { signal: handle.signal }))
   const hasForkHooks = await hasHooks(session)
   if (!manner.freeze) return { workload: unfrozen, isFrozen: false, hasForkHooks }
   const workload: Workload = {
-    freeze: (signal) => asking(vm, handle, () => freezeForCapture(session, signal === undefined ? {} : { signal })),
+    freeze: (signal) => asking(() => freezeForCapture(session, signal === undefined ? {} : { signal })),
     thaw: () => thaw(session),
   }
   return { workload, isFrozen: true, hasForkHooks }
@@ -57,14 +59,21 @@ async function answering(runtime: VmRuntime, { signal }: OperationHandle): Promi
   return session
 }
 
-/** Tells whoever forks a vm whose agent is silent, at whatever step, how it can be forked all the same. */
-async function asking<T>(vm: VmRecord, { signal }: OperationHandle, work: () => Promise<T>): Promise<T> {
+/** Tells whoever captures a vm whose agent is silent, at whatever step, how it can be done all the same. */
+async function explaining<T>(
+  vm: VmRecord,
+  purpose: CapturePurpose,
+  { signal }: OperationHandle,
+  work: () => Promise<T>,
+): Promise<T> {
   try {
     return await work()
   } catch (error) {
     signal.throwIfAborted()
     const isSilent = isRametError(error, 'GUEST_UNREACHABLE') || isRametError(error, 'AGENT_LINK_LOST')
-    throw isSilent ? unanswered(vm, `its agent does not answer, and it runs on (${error.message})`, error) : error
+    throw isSilent
+      ? unanswered(vm, purpose, `its agent does not answer, and it runs on (${error.message})`, error)
+      : error
   }
 }
 
