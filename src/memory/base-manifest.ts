@@ -1,4 +1,5 @@
 /** The JSON that stands beside a stored base and tells what its raw file must hold. */
+import { hash } from 'node:crypto'
 import { RametError } from '../shared/errors.ts'
 
 /** Unit of checksums: 1 MiB, the last block may be shorter. */
@@ -43,6 +44,20 @@ export function parseManifest(text: string, file: string): BaseManifest {
   const listed = value.blocks.reduce((sum, [index]) => sum + blockLength(index, value.sizeBytes), 0)
   if (listed !== value.dataBytes) throw damaged(`lists ${listed} bytes of blocks instead of ${value.dataBytes}`)
   return value
+}
+
+/** Checksum of a block, as the manifest has it. */
+export function blockDigest(block: Uint8Array): string {
+  return hash('sha256', block, 'hex')
+}
+
+/**
+ * SHA-256 in hex that stands for the content of a stored base, whatever it is called: of its size and the checksums of its
+ * blocks, a line each.
+ */
+export function contentDigest({ sizeBytes, blocks }: BaseManifest): string {
+  const lines = blocks.map(([index, digest]) => `${index} ${digest}`)
+  return hash('sha256', `${[`size ${sizeBytes}`, ...lines].join('\n')}\n`, 'hex')
 }
 
 /** Bytes of a block: the last one of a base may be shorter. */

@@ -23,7 +23,8 @@ import { after, before, test } from 'node:test'
 import { countDescriptors } from '../host/descriptors.ts'
 import { allocatedBytes, immutableSeals, sealsOf } from '../host/memfd.ts'
 import { BaseWriter, type OpenBase } from './base.ts'
-import { loadBase, manifestPath, removeStoredBase, storeBase } from './store.ts'
+import { loadBase, removeStoredBase, storeBase } from './store.ts'
+import { manifestPath } from './stored-base.ts'
 
 const MiB = 1024 * 1024
 const sizeBytes = 20 * MiB + 8192

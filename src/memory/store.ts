@@ -2,23 +2,18 @@
  * Bases on disk: a sparse raw file beside a JSON manifest with a checksum for each block. Written once,
  * under another name, made durable, then renamed; read into a new sealed base with every block checked.
  */
-import { createHash } from 'node:crypto'
-import { constants, readSync } from 'node:fs'
-import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises'
+import { readSync } from 'node:fs'
+import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { dataExtents } from '../host/extents.ts'
 import type { ReadMemoryInfo } from '../host/meminfo.ts'
-import { asRametError, errnoOf, RametError } from '../shared/errors.ts'
+import { asRametError, errnoOf } from '../shared/errors.ts'
 import { Revert } from '../shared/revert.ts'
 import { BaseWriter, type OpenBase } from './base.ts'
-import { type BaseManifest, blockBytes, blockLength, parseManifest } from './base-manifest.ts'
+import { type BaseManifest, blockBytes, blockDigest, blockLength } from './base-manifest.ts'
 import type { CopyOptions } from './capture.ts'
+import { manifestPath, openStoredBase } from './stored-base.ts'
 import { isZeroPage, splitByZero } from './zero-pages.ts'
-
-/** Name of the manifest of a stored base. */
-export function manifestPath(path: string): string {
-  return `${path}.json`
-}
 
 /**
  * Stores a sealed base as `path` and `path.json`. The manifest comes last: where it is, the file is whole.
@@ -79,11 +74,9 @@ export interface LoadBaseOptions extends CopyOptions {
  * @throws RametError `NOT_FOUND`, `BASE_DAMAGED` naming the file, `NO_CAPACITY`; the signal's reason when aborted
  */
 export async function loadBase(path: string, options: LoadBaseOptions = {}): Promise<OpenBase> {
-  const manifest = parseManifest(await readManifest(path), manifestPath(path))
-  if (options.id !== undefined && options.id !== manifest.id)
-    throw damaged(path, `${path} is memory base ${manifest.id} instead of ${options.id}`)
-  await using file = await openStored(path, manifest)
-  const { signal, readMemory } = options
+  const { signal, readMemory, id } = options
+  await using stored = await openStoredBase(path, id === undefined ? {} : { id })
+  const { manifest } = stored
   const data = manifest.blocks.map(([index]) => ({
     offsetBytes: index * blockBytes,
     lengthBytes: blockLength(index, manifest.sizeBytes),
@@ -100,10 +93,7 @@ export async function loadBase(path: string, options: LoadBaseOptions = {}): Pro
   for (const [index, expected] of manifest.blocks) {
     signal?.throwIfAborted()
     const block = buffer.subarray(0, blockLength(index, manifest.sizeBytes))
-    const { bytesRead } = await file.read(block, 0, block.length, index * blockBytes)
-    if (bytesRead !== block.length || digest(block) !== expected) {
-      throw damaged(path, `block ${index} of ${path} does not match its checksum`)
-    }
+    await stored.readBlock(index, expected, block)
     for (const { offsetBytes, lengthBytes, zero } of splitByZero(block)) {
       const at = index * blockBytes + offsetBytes
       if (zero) writer.leaveHole(at, lengthBytes)
@@ -127,7 +117,7 @@ async function writeBlocks(base: OpenBase, path: string, options: CopyOptions): 
     const block = buffer.subarray(0, blockLength(index, base.sizeBytes))
     readSync(base.fd, block, 0, block.length, index * blockBytes)
     if (!isAllZero(block)) {
-      blocks.push([index, digest(block)])
+      blocks.push([index, blockDigest(block)])
       for (const { offsetBytes, lengthBytes, zero } of splitByZero(block)) {
         if (!zero)
           await writeFully(
@@ -160,10 +150,6 @@ function isAllZero(block: Buffer): boolean {
   return true
 }
 
-function digest(block: Buffer): string {
-  return createHash('sha256').update(block).digest('hex')
-}
-
 async function writeFully(file: FileHandle, bytes: Buffer, position: number): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
     done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten
@@ -179,48 +165,4 @@ async function writeDurably(path: string, text: string): Promise<void> {
 async function syncDirectory(path: string): Promise<void> {
   await using directory = await open(path, 'r')
   await directory.sync()
-}
-
-async function readManifest(path: string): Promise<string> {
-  if (!(await exists(manifestPath(path))))
-    throw new RametError('NOT_FOUND', { message: `there is no stored memory base ${path}` })
-  await using file = await openPlain(manifestPath(path))
-  return await file.readFile('utf8')
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await lstat(path)
-    return true
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false
-    throw error
-  }
-}
-
-async function openStored(path: string, manifest: BaseManifest): Promise<FileHandle> {
-  const file = await openPlain(path)
-  const { size } = await file.stat()
-  if (size === manifest.sizeBytes) return file
-  await file.close()
-  throw damaged(path, `${path} has ${size} bytes instead of ${manifest.sizeBytes}`)
-}
-
-/** Opens a plain file: neither what a link leads to, nor a fifo, which nobody may ever write to. */
-async function openPlain(path: string): Promise<FileHandle> {
-  let file: FileHandle
-  try {
-    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') throw damaged(path, `${path} is missing`, error)
-    if (errnoOf(error) === 'ELOOP') throw damaged(path, `${path} is a symbolic link`, error)
-    throw error
-  }
-  if ((await file.stat()).isFile()) return file
-  await file.close()
-  throw damaged(path, `${path} is not a plain file`)
-}
-
-function damaged(file: string, message: string, cause?: unknown): RametError {
-  return new RametError('BASE_DAMAGED', { message, cause, details: { file } })
 }

@@ -75,6 +75,9 @@ export const limits = {
   /** made resident before anybody else has a turn */
   memoryPopulateBytes: 32 * MiB,
 
+  /** that are kept of a stored base of which single pages are read, 1 MiB each */
+  storedBaseCacheCount: 32,
+
   // choosing how to capture, by what was measured (docs/decisions/0041)
   /** what copying takes besides the copy: stop, devices, continue */
   copyPauseMs: 10,
