@@ -126,6 +126,12 @@ export const errorTable = {
     exitCode: 4,
     remediation: 'Restore it on a host like the one it was made on; the message names what differs.',
   },
+  CHECKPOINT_UNREACHABLE: {
+    httpStatus: 504,
+    exitCode: 1,
+    remediation: 'See that its address answers from this host, then call again.',
+    retryable: true,
+  },
   FORK_INCOMPLETE: {
     httpStatus: 500,
     exitCode: 1,

@@ -227,6 +227,13 @@ export const limits = {
   checkpointWorkerCount: 4,
   /** of a locality map; a longer one is left out */
   checkpointLocalityBytes: 256 * MiB,
+  /** requests for parts of a checkpoint on another host, at the same time */
+  rangeParallelCount: 8,
+  rangeAttemptCount: 5,
+  /** without a byte */
+  rangeTimeoutMs: 10_000,
+  /** before the second attempt, twice as long before each further one */
+  rangeRetryMs: 100,
   /** of the newest restores, kept beside a checkpoint */
   workingSetCount: 4,
 
