@@ -12,6 +12,7 @@ import {
   fullHostFaults,
   liveFaults,
   otherFaults,
+  pageServerFaults,
   undoneTemplateFaults,
 } from './support/fault-points.ts'
 import { Host } from './support/host.ts'
@@ -27,6 +28,7 @@ it('every fault point in the source is tried by a test', () => {
     ...backgroundFaults,
     ...fullHostFaults,
     ...checkpointFaults,
+    ...pageServerFaults,
     ...otherFaults,
   ]
   assert.deepEqual(allFaultPoints(), [...tried].sort())

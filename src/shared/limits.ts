@@ -246,6 +246,27 @@ export const limits = {
   pageServerMarkCount: 16,
   /** that tests and measurements may add to a read */
   pageServerDelayMaxMs: 10_000,
+  /** sent in one piece: by the background fill when nobody waits, and while a guest asks for pages */
+  pageServerBurstPages: 32,
+  pageServerSmallBurstPages: 8,
+  /** after the last request: then nobody waits */
+  pageServerQuietMs: 2,
+  /** of the background fill while a guest asks for pages */
+  pageServerBusyBytesPerSecond: 40 * MiB,
+  /** decompressed blocks that are kept, of all restores together */
+  pageServerCacheBytes: 64 * MiB,
+  pageServerWorkerCount: 4,
+  /** blocks that the fill has decompressed ahead, and asked a far store for */
+  pageServerAheadBlocks: 4,
+  pageServerFarAheadBlocks: 16,
+  /** that a policy expected and that were not sent yet */
+  pageServerExpectedPages: 4096,
+  /** after a read that failed for another reason than a damaged file: the first pause, the longest, and how often */
+  pageServerRetryMs: 100,
+  pageServerRetryMaxMs: 5_000,
+  pageServerRetryCount: 60,
+  /** of needed pages: what a working set holds at most */
+  pageServerWorkingSetShare: 0.75,
   /** without a client and without an unfinished restore, before it ends */
   pageServerIdleMs: 30_000,
   pageServerLogBytes: 1 * MiB,

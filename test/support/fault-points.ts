@@ -78,6 +78,9 @@ export const fullHostFaults = ['memory.buffer', 'memory.base', 'process.spawn', 
 /** Steps of writing a checkpoint file, tried beside its writer (`src/checkpoint/file/write.test.ts`). */
 export const checkpointFaults = ['checkpoint.block', 'checkpoint.sections'] as const
 
+/** Steps of serving a restore, tried beside the page server (`src/checkpoint/serve/takeover.test.ts`). */
+export const pageServerFaults = ['page-server.page'] as const
+
 export const otherFaults = ['boot.recorded', 'remove.directory'] as const
 
 /** Every fault point there is in the source, so that none is forgotten by the tests. */

@@ -9,6 +9,8 @@ export interface RangeSource {
   readonly name: string
   /** undefined where it is not known beforehand */
   readonly sizeBytes: number | undefined
+  /** of a file of this host: other threads of this process read by it, as long as the source is open */
+  readonly fd?: number
   /** @returns those bytes; fewer only where the file ends before */
   readRange(offsetBytes: number, lengthBytes: number, signal?: AbortSignal): Promise<Buffer>
 }
@@ -36,6 +38,10 @@ export class FileSource implements RangeSource, AsyncDisposable {
       await handle.close()
       throw error
     }
+  }
+
+  get fd(): number {
+    return this.#handle.fd
   }
 
   async readRange(offsetBytes: number, lengthBytes: number): Promise<Buffer> {

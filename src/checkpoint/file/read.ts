@@ -26,6 +26,15 @@ export interface OpenOptions {
   readonly maxMemoryBytes?: number
 }
 
+/** A block by itself: where it is, how long it becomes, and what it must match. */
+export interface BlockSeal extends BlockRange {
+  readonly rawBytes: number
+  /** beginning of the SHA-256 of the stored bytes */
+  readonly digest: Buffer
+  /** for messages */
+  readonly file: string
+}
+
 /** An open checkpoint file. Its source belongs to whoever opened that. */
 export class Checkpoint {
   readonly manifest: Manifest
@@ -68,6 +77,12 @@ export class Checkpoint {
   /** Where a block is in the file; neighbours follow one another, so several can be read at once. */
   rangeOf(block: number): BlockRange {
     return this.#table.rangeOf(block)
+  }
+
+  /** What `decodeBlock` of `block.ts` needs, for another thread. */
+  sealOf(block: number): BlockSeal {
+    const rawBytes = this.pages.pagesOf(block).length * pageBytes
+    return { ...this.#table.rangeOf(block), rawBytes, digest: this.#table.digestOf(block), file: this.#source.name }
   }
 
   /**

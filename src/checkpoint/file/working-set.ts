@@ -39,30 +39,37 @@ export function addWorkingSet(sets: readonly WorkingSet[], added: WorkingSet): W
 /**
  * Replaces the working sets of a checkpoint.
  *
+ * @param path of their file, `workingSetPath` of a checkpoint of this host
  * @param digest of the checkpoint, in hex: sets of another file under its name are no use
  * @throws RametError `NO_SPACE`; those there were stay then
  */
-export async function writeWorkingSets(
-  checkpointPath: string,
+export async function writeWorkingSetFile(
+  path: string,
   digest: string,
   sets: readonly WorkingSet[],
   options: NewFileOptions = {},
 ): Promise<void> {
   const bytes = encodeWorkingSets(digest, sets)
-  await createWhole(workingSetPath(checkpointPath), options, (handle) => handle.writeFile(bytes))
+  await createWhole(path, options, (handle) => handle.writeFile(bytes))
+}
+
+/** As `writeWorkingSetFile`, beside a checkpoint of this host. */
+export function writeWorkingSets(
+  checkpointPath: string,
+  digest: string,
+  sets: readonly WorkingSet[],
+  options: NewFileOptions = {},
+): Promise<void> {
+  return writeWorkingSetFile(workingSetPath(checkpointPath), digest, sets, options)
 }
 
 /**
+ * @param path of their file
  * @param pageCount of the checkpoint
  * @returns none where none were recorded, or only of another checkpoint
  * @throws RametError `CHECKPOINT_DAMAGED`; errno errors
  */
-export async function readWorkingSets(
-  checkpointPath: string,
-  digest: string,
-  pageCount: number,
-): Promise<WorkingSet[]> {
-  const path = workingSetPath(checkpointPath)
+export async function readWorkingSetFile(path: string, digest: string, pageCount: number): Promise<WorkingSet[]> {
   try {
     await using handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     const stat = await handle.stat()
@@ -72,6 +79,11 @@ export async function readWorkingSets(
     if (errnoOf(error) === 'ENOENT') return []
     throw error
   }
+}
+
+/** As `readWorkingSetFile`, beside a checkpoint of this host. */
+export function readWorkingSets(checkpointPath: string, digest: string, pageCount: number): Promise<WorkingSet[]> {
+  return readWorkingSetFile(workingSetPath(checkpointPath), digest, pageCount)
 }
 
 function maxFileBytes(pageCount: number): number {

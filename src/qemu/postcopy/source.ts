@@ -125,8 +125,9 @@ export class PostcopySource {
    * Sends pages, in order, in one write.
    *
    * @param pages none sent before; `data` undefined for zeros
+   * @param onTaken told when the kernel has taken them, and what was sent before; also when the connection is over
    */
-  send(pages: Iterable<{ block: string; page: number; data: Buffer | undefined }>): void {
+  send(pages: Iterable<{ block: string; page: number; data: Buffer | undefined }>, onTaken?: () => void): void {
     assert(this.#state === 'serving', 'pages are sent within a section')
     const records: Buffer[] = []
     for (const { block, page, data } of pages) {
@@ -134,7 +135,7 @@ export class PostcopySource {
       records.push(encodePage(page * pageBytes, data, block === this.#block ? undefined : block))
       this.#block = block
     }
-    if (records.length > 0) this.#stream.write(Buffer.concat(records))
+    this.#stream.write(Buffer.concat(records), () => onTaken?.())
   }
 
   /**

@@ -1,0 +1,91 @@
+import type { RangeSource } from '../file/range-source.ts'
+import type { Checkpoint } from '../file/read.ts'
+import type { BlockCache } from './block-cache.ts'
+import type { DecodePool, Priority } from './decode-pool.ts'
+
+/** A checkpoint with the file it is in. */
+export interface OpenCheckpoint {
+  readonly checkpoint: Checkpoint
+  readonly source: RangeSource
+  /** reads that are under way: the source is not closed before they have settled */
+  readonly loads: Set<Promise<unknown>>
+}
+
+/** Told of a block that was really read, of so many stored bytes. */
+export type OnRead = (storedBytes: number) => void
+
+interface Load {
+  readonly raw: Promise<Buffer>
+  hasten: (to: Priority) => void
+}
+
+/** The blocks of all checkpoints that are being restored: those held in the cache, and those under way, each once. */
+export class BlockStore {
+  readonly #pool: DecodePool
+  readonly #cache: BlockCache
+  readonly #loads = new Map<string, Load>()
+
+  constructor(pool: DecodePool, cache: BlockCache) {
+    this.#pool = pool
+    this.#cache = cache
+  }
+
+  /** @returns a block that is held, or nothing, at once */
+  held(open: OpenCheckpoint, block: number): Buffer | undefined {
+    return this.#cache.get(keyOf(open, block))
+  }
+
+  /**
+   * @returns the pages of a block, one after another
+   * @throws RametError `CHECKPOINT_DAMAGED`; what the source throws
+   */
+  load(open: OpenCheckpoint, block: number, priority: Priority, onRead: OnRead): Promise<Buffer> {
+    const key = keyOf(open, block)
+    const held = this.#cache.get(key)
+    if (held !== undefined) return Promise.resolve(held)
+    const under = this.#loads.get(key)
+    if (under !== undefined) {
+      under.hasten(priority)
+      return under.raw
+    }
+    const load = this.#begin(open, block, priority)
+    this.#loads.set(key, load)
+    open.loads.add(load.raw)
+    const end = () => {
+      this.#loads.delete(key)
+      open.loads.delete(load.raw)
+    }
+    load.raw.then((raw) => {
+      end()
+      this.#cache.put(key, raw)
+      onRead(open.checkpoint.rangeOf(block).storedBytes)
+    }, end)
+    return load.raw
+  }
+
+  #begin(open: OpenCheckpoint, block: number, priority: Priority): Load {
+    const { digest, rawBytes, file, offsetBytes, storedBytes } = open.checkpoint.sealOf(block)
+    const job = { block, file, digest, rawBytes }
+    const { fd } = open.source
+    if (fd !== undefined)
+      return this.#pool.decode({ ...job, stored: { fd, offsetBytes, lengthBytes: storedBytes } }, priority)
+    const wanted = { priority }
+    const load: Load = {
+      hasten: (to) => {
+        wanted.priority = to
+      },
+      raw: open.source.readRange(offsetBytes, storedBytes).then((stored) => {
+        const decoding = this.#pool.decode({ ...job, stored }, wanted.priority)
+        load.hasten = decoding.hasten
+        return decoding.raw
+      }),
+    }
+    load.raw.catch(() => {})
+    return load
+  }
+}
+
+/** Restores of the same checkpoint share what was read, whatever path it has. */
+function keyOf({ checkpoint }: OpenCheckpoint, block: number): string {
+  return `${checkpoint.digest}/${block}`
+}

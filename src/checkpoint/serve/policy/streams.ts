@@ -1,0 +1,95 @@
+import { gather } from './gather.ts'
+import type { Line } from './line.ts'
+import type { PolicyView } from './policy.ts'
+
+export interface StreamLimits {
+  /** streams followed at once; the one that was met longest ago is forgotten for a new one */
+  readonly streamCount: number
+  /** pages of a stream's first window, and of its largest */
+  readonly firstPages: number
+  readonly maxPages: number
+  /** a fault so many positions beside what was brought belongs to the stream */
+  readonly reachPositions: number
+}
+
+/** A place at which a guest walks along a line. */
+interface Stream {
+  /** positions from `start` to `end` were brought or asked for */
+  start: number
+  end: number
+  windowPages: number
+  isMet: boolean
+}
+
+/** Of the streams that were forgotten, those that were met again: below, first windows shrink; a quarter of it: none. */
+const usefulShare = 0.2
+/** How fast that share follows: about so many streams are remembered. */
+const memoryStreams = 16
+
+/**
+ * Follows several walks along a line at once, each by a window that doubles whenever the walk reaches its end. Where
+ * walks do not go on (a forgotten one was never met again), first windows shrink, down to none at all.
+ */
+export class Streams {
+  readonly #view: PolicyView
+  readonly #line: Line
+  readonly #limits: StreamLimits
+  /** the one met longest ago first */
+  readonly #streams: Stream[] = []
+  #metShare = 0.5
+
+  constructor(view: PolicyView, line: Line, limits: StreamLimits) {
+    this.#view = view
+    this.#line = line
+    this.#limits = limits
+  }
+
+  /** @returns the pages to bring along for a fault at a position */
+  onFault(position: number): number[] {
+    const known = this.#find(position)
+    return known === undefined ? this.#begin(position) : this.#goOn(known, position)
+  }
+
+  #find(position: number): Stream | undefined {
+    const reach = this.#limits.reachPositions
+    const index = this.#streams.findLastIndex(({ start, end }) => position >= start - reach && position <= end + reach)
+    const [stream] = index < 0 ? [] : this.#streams.splice(index, 1)
+    if (stream !== undefined) this.#streams.push(stream)
+    return stream
+  }
+
+  #goOn(stream: Stream, position: number): number[] {
+    if (!stream.isMet) this.#remember(true)
+    stream.isMet = true
+    const step = position < stream.start ? -1 : 1
+    const isInside = step === 1 && position <= stream.end
+    // What lies ahead has been asked for, and is on its way.
+    if (isInside && stream.end - position > stream.windowPages / 2) return []
+    stream.windowPages = Math.min(this.#limits.maxPages, Math.max(1, stream.windowPages) * 2)
+    const from = isInside ? stream.end : position
+    const { pages, end } = gather(this.#view, this.#line, from, step, stream.windowPages)
+    stream.start = Math.min(stream.start, position, end)
+    stream.end = Math.max(stream.end, position, end)
+    return pages
+  }
+
+  #begin(position: number): number[] {
+    const { streamCount, firstPages } = this.#limits
+    const forgotten = this.#streams.length >= streamCount ? this.#streams.shift() : undefined
+    if (forgotten !== undefined && !forgotten.isMet) this.#remember(false)
+    const windowPages = this.#firstWindow(firstPages)
+    const ahead = gather(this.#view, this.#line, position, 1, Math.ceil((windowPages * 3) / 4))
+    const behind = gather(this.#view, this.#line, position, -1, Math.floor(windowPages / 4))
+    this.#streams.push({ start: behind.end, end: ahead.end, windowPages, isMet: false })
+    return [...ahead.pages, ...behind.pages]
+  }
+
+  #firstWindow(pages: number): number {
+    if (this.#metShare >= usefulShare) return pages
+    return this.#metShare >= usefulShare / 4 ? Math.ceil(pages / 4) : 0
+  }
+
+  #remember(met: boolean): void {
+    this.#metShare += ((met ? 1 : 0) - this.#metShare) / memoryStreams
+  }
+}

@@ -1,0 +1,98 @@
+/** From a request to a restore that can begin: everything it needs, opened and checked. */
+
+import type { PageMap as LocalityMap } from '../../memory/page-tables/page-map.ts'
+import type { Clock } from '../../shared/clock.ts'
+import { RametError } from '../../shared/errors.ts'
+import type { Log } from '../../shared/log.ts'
+import type { BasePages } from './base-pages.ts'
+import type { BlockStore, OpenCheckpoint } from './block-store.ts'
+import type { OpenCheckpoints } from './open-checkpoints.ts'
+import { PageFeed, postcopyBlocks, RomPages } from './page-feed.ts'
+import { pushesWorkingSet } from './policy/choose.ts'
+import type { RestoreRequest } from './protocol.ts'
+import { connectQemu } from './qemu-socket.ts'
+import { Record, readExpected, type WorkingSetFile } from './record.ts'
+import { Restore } from './restore.ts'
+import type { RestoreTally } from './tally.ts'
+
+/** What restores share. */
+export interface ServeContext {
+  readonly checkpoints: OpenCheckpoints
+  readonly blocks: BlockStore
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export interface PreparedRestore {
+  readonly restore: Restore
+  readonly record: Record
+  /** where the record goes; undefined for nowhere */
+  readonly workingSet: WorkingSetFile | undefined
+  /** what is to be closed when it is over */
+  readonly opened: AsyncDisposableStack
+}
+
+/**
+ * @throws RametError as `PageServerClient.serve` tells; nothing is left open then
+ */
+export async function prepareRestore(
+  request: RestoreRequest,
+  tally: RestoreTally,
+  context: ServeContext,
+  onFailed: (error: RametError) => void,
+): Promise<PreparedRestore> {
+  await using opened = new AsyncDisposableStack()
+  const open = opened.use(await context.checkpoints.acquire(request))
+  const { checkpoint } = open
+  const base = await openBase(request, open)
+  if (base !== undefined) opened.use(base)
+  const [deviceBlob, romRuns] = await Promise.all([checkpoint.readDeviceState(), checkpoint.readRoms()])
+  const roms = new RomPages(romRuns)
+  const workingSet = workingSetOf(request, open)
+  const expected = await expectedOf(request, workingSet)
+  tally.workingSetPages = expected.length
+  const record = new Record()
+  const parts = {
+    ...{ request, open, roms, deviceBlob, tally, record, expected, clock: context.clock, onFailed },
+    feed: new PageFeed({ open, base, blocks: context.blocks, tally }),
+    blocks: postcopyBlocks(open, roms),
+    locality: await localityOf(request, open, context.log),
+  }
+  const connection = await connectQemu(request.qemuSocket, request.qemuProcess)
+  opened.defer(() => void connection.destroy())
+  return { restore: new Restore({ ...parts, connection }), record, workingSet, opened: opened.move() }
+}
+
+async function openBase(request: RestoreRequest, { checkpoint }: OpenCheckpoint): Promise<BasePages | undefined> {
+  const { base: wanted, counts } = checkpoint.manifest
+  if (counts.base === 0) return undefined
+  if (request.base === undefined)
+    throw new RametError('INVALID_ARGUMENT', { message: `the checkpoint needs the memory base ${wanted?.id}` })
+  throw new RametError('INVALID_ARGUMENT', { message: 'checkpoints over a stored base cannot be served yet' })
+}
+
+function workingSetOf(request: RestoreRequest, { checkpoint }: OpenCheckpoint): WorkingSetFile | undefined {
+  const { workingSetPath: path } = request
+  return path === null ? undefined : { path, digest: checkpoint.digest, pageCount: checkpoint.pages.pageCount }
+}
+
+async function expectedOf(request: RestoreRequest, workingSet: WorkingSetFile | undefined): Promise<number[]> {
+  // What was pushed by the server that died is there already, and what is missing of it is asked for or filled.
+  if (workingSet === undefined || request.takeOver || !pushesWorkingSet(request.policy)) return []
+  return readExpected(workingSet)
+}
+
+/** A hint only. */
+async function localityOf(
+  request: RestoreRequest,
+  { checkpoint }: OpenCheckpoint,
+  log: Log,
+): Promise<LocalityMap | undefined> {
+  if (request.policy === 'none' || request.policy === 'physical') return undefined
+  try {
+    return await checkpoint.readLocality()
+  } catch (error) {
+    log.warn({ restoreId: request.restoreId, err: error }, 'serves without a locality map')
+    return undefined
+  }
+}

@@ -1,0 +1,156 @@
+/** Sends what nobody waits for: first what a policy expects, then everything else. */
+import type { Clock } from '../../shared/clock.ts'
+import { limits } from '../../shared/limits.ts'
+import { ExpectedPages } from './expected-pages.ts'
+import type { Fill, FillPage } from './fill.ts'
+import type { Pace } from './pace.ts'
+import type { PageFeed } from './page-feed.ts'
+
+export interface OutPage {
+  readonly page: number
+  /** undefined for zeros */
+  readonly data: Buffer | undefined
+}
+
+export interface PumpParts {
+  readonly feed: PageFeed
+  readonly fill: Fill
+  readonly pace: Pace
+  readonly clock: Clock
+  readonly isSent: (page: number) => boolean
+  /** resolves when the kernel has taken them */
+  readonly send: (pages: readonly OutPage[], cause: 'prefetch' | 'fill') => Promise<void>
+  /** whether every page that is needed was sent, but for those that cannot be had */
+  readonly isDone: () => boolean
+  /** pages to push before anything is asked for */
+  readonly first: readonly number[]
+  /** whether to fill at all */
+  readonly fills: boolean
+  readonly signal: AbortSignal
+}
+
+export class Pump {
+  readonly #parts: PumpParts
+  readonly #expected: ExpectedPages
+  readonly #unavailable = new Set<number>()
+  readonly #isOut: (page: number) => boolean
+  #fills: boolean
+  #wake = Promise.withResolvers<void>()
+
+  constructor(parts: PumpParts) {
+    this.#parts = parts
+    this.#expected = new ExpectedPages(parts.first)
+    this.#fills = parts.fills
+    this.#isOut = (page) => parts.isSent(page) || this.#unavailable.has(page)
+    parts.signal.addEventListener('abort', () => this.wake(), { once: true })
+  }
+
+  /** A policy expects these, most urgent first. */
+  expect(pages: readonly number[]): void {
+    this.#expected.add(pages)
+    this.wake()
+  }
+
+  /** Everything, and as fast as it goes. */
+  hurry(): void {
+    this.#parts.pace.isHurried = true
+    this.#fills = true
+    this.wake()
+  }
+
+  /** Something has changed: looks again. */
+  wake(): void {
+    this.#wake.resolve()
+  }
+
+  /** @returns when everything was sent that can be had, or the signal has fired */
+  async run(): Promise<void> {
+    const { signal, isDone } = this.#parts
+    while (!signal.aborted && !isDone()) {
+      if (await this.#sendExpected()) continue
+      if (!this.#fills) await this.#sleep(undefined)
+      else if (!(await this.#fillSome())) return
+    }
+  }
+
+  /** @returns whether there was anything to do */
+  async #sendExpected(): Promise<boolean> {
+    const { feed, send } = this.#parts
+    const first = this.#expected.peek(this.#isOut)
+    if (first === undefined) return false
+    const onHand = feed.onHand(first) ?? (await this.#fetch(first))
+    if (onHand === undefined) return true
+    const pages = new Map<number, Buffer | undefined>()
+    const add = (page: number, data: Buffer | 'zero') => pages.set(page, data === 'zero' ? undefined : data)
+    // While that was read a guest may have asked for it, and have it.
+    if (!this.#isOut(first)) add(first, onHand)
+    while (pages.size < limits.pageServerBurstPages) {
+      const page = this.#expected.peek((candidate) => pages.has(candidate) || this.#isOut(candidate))
+      const data = page === undefined ? undefined : feed.onHand(page)
+      if (page === undefined || data === undefined) break
+      add(page, data)
+    }
+    if (pages.size > 0)
+      await send(
+        Array.from(pages, ([page, data]) => ({ page, data })),
+        'prefetch',
+      )
+    return true
+  }
+
+  /** @returns undefined when it cannot be had: it is left out, without a word */
+  async #fetch(page: number): Promise<Buffer | undefined> {
+    const { feed, fill } = this.#parts
+    // The blocks after it are decompressed meanwhile.
+    for (const next of this.#expected.upcoming(limits.pageServerBurstPages))
+      if (next !== page && feed.onHand(next) === undefined) void feed.fetch(next, 'prefetch').catch(() => {})
+    try {
+      const data = await feed.fetch(page, 'prefetch')
+      const block = feed.pages.placeOf(page)?.block
+      if (block !== undefined) fill.opened(block)
+      return data
+    } catch {
+      this.#unavailable.add(page)
+      return undefined
+    }
+  }
+
+  /** @returns false when nothing is left */
+  async #fillSome(): Promise<boolean> {
+    const { fill, isSent, send, signal } = this.#parts
+    const piece = await fill.next()
+    if (piece === undefined) return false
+    for (let left: readonly FillPage[] = piece; left.length > 0 && !signal.aborted; ) {
+      const most = await this.#permission()
+      if (most === undefined) {
+        await this.#sendExpected()
+      } else {
+        const pages = left.slice(0, most).filter(({ page }) => !isSent(page))
+        left = left.slice(most)
+        if (pages.length > 0) await send(pages, 'fill')
+      }
+    }
+    return true
+  }
+
+  /** @returns how many pages may go now; undefined when something is more urgent */
+  async #permission(): Promise<number | undefined> {
+    const { pace, signal } = this.#parts
+    while (!signal.aborted) {
+      if (this.#expected.peek(this.#isOut) !== undefined) return undefined
+      const next = pace.next()
+      if (next === 'burst') return limits.pageServerBurstPages
+      if (next === 'small') return limits.pageServerSmallBurstPages
+      await this.#sleep(next.waitMs)
+    }
+    return 0
+  }
+
+  /** Until something changes, or for so long. */
+  async #sleep(ms: number | undefined): Promise<void> {
+    const timer = ms === undefined ? undefined : setTimeout(() => this.wake(), ms)
+    await this.#wake.promise
+    clearTimeout(timer)
+    this.#wake = Promise.withResolvers()
+  }
+}

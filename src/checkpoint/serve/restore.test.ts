@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { pageBytes } from '../../memory/base.ts'
+import { offerToQemu } from '../../qemu/process.ts'
+import { counterPasses } from '../../qemu/testing/guest-fixture.ts'
+import { policyNames } from './protocol.ts'
+import { differences, outcome, readGuest, ServedGuests } from './testing/served-guest.ts'
+
+const offer = await offerToQemu()
+const skip = 'why' in offer && offer.why
+
+test('every policy gives a guest the memory that was stored, byte for byte', { skip }, async () => {
+  await using guests = new ServedGuests()
+  const stored = await guests.checkpoint()
+  const client = await guests.server()
+  const workingSetPath = join(guests.dataDir, 'set')
+  for (const policy of policyNames) {
+    const qemu = await guests.destination()
+    const request = guests.request(stored, qemu, { policy, workingSetPath })
+    const over = outcome(client, request.restoreId)
+    await client.serve(request)
+    // Asked for while the rest is on its way.
+    for (const page of [9000, 16000, 9001, 12345, 9002, 15000]) {
+      const found = await readGuest(qemu, page * pageBytes, pageBytes)
+      assert.ok(found.equals(stored.memory.subarray(page * pageBytes, (page + 1) * pageBytes)))
+    }
+    const { notice, stats } = await over
+    assert.equal(notice, 'completed', JSON.stringify(stats))
+    assert.equal(stats.missingPages, 0)
+    assert.equal(stats.sentPages, stats.neededPages)
+    assert.deepEqual(await differences(qemu, stored.memory), [], policy)
+    await qemu.qmp.execute('cont')
+    await counterPasses(qemu, stored.template.counter + 10)
+    await qemu.kill()
+    await client.drop(request.restoreId)
+  }
+})

@@ -1,0 +1,250 @@
+/** One restore: a QEMU on one side, a checkpoint on the other. */
+
+import { pageBytes } from '../../memory/base.ts'
+import type { PageMap as LocalityMap } from '../../memory/page-tables/page-map.ts'
+import { nodeNames } from '../../qemu/machine.ts'
+import { type Connection, type PostcopyBlock, PostcopySource } from '../../qemu/postcopy/source.ts'
+import type { Clock } from '../../shared/clock.ts'
+import { asRametError, type RametError } from '../../shared/errors.ts'
+import { faultPoint } from '../../shared/fault.ts'
+import type { OpenCheckpoint } from './block-store.ts'
+import { Fill } from './fill.ts'
+import { Pace } from './pace.ts'
+import type { PageFeed, RomPages } from './page-feed.ts'
+import { choosePolicy } from './policy/choose.ts'
+import type { PrefetchPolicy } from './policy/policy.ts'
+import type { RestoreRequest } from './protocol.ts'
+import { type OutPage, Pump } from './pump.ts'
+import type { Record } from './record.ts'
+import { retrying } from './retry.ts'
+import type { RestoreTally } from './tally.ts'
+
+export interface RestoreParts {
+  readonly request: RestoreRequest
+  readonly open: OpenCheckpoint
+  readonly feed: PageFeed
+  readonly roms: RomPages
+  readonly blocks: readonly PostcopyBlock[]
+  readonly deviceBlob: Buffer
+  readonly locality: LocalityMap | undefined
+  readonly tally: RestoreTally
+  readonly record: Record
+  /** pages that earlier restores have needed, to be pushed first */
+  readonly expected: readonly number[]
+  readonly connection: Connection
+  readonly clock: Clock
+  /** a page cannot be had: told once */
+  readonly onFailed: (error: RametError) => void
+}
+
+type Cause = 'demand' | 'prefetch' | 'fill'
+const memory = nodeNames.memory
+
+export class Restore {
+  readonly #parts: RestoreParts
+  readonly #source: PostcopySource
+  readonly #policy: PrefetchPolicy
+  readonly #pump: Pump
+  readonly #pace: Pace
+  readonly #fill: Fill
+  readonly #ended = new AbortController()
+  /** pages that a guest stands still for, since when (monotonic) */
+  readonly #awaited = new Map<number, number>()
+  /** brought along, so that their late use can be counted once */
+  readonly #prefetched = new Set<number>()
+  readonly #expected: ReadonlySet<number>
+
+  constructor(parts: RestoreParts) {
+    const { request, open, feed, clock } = parts
+    this.#parts = parts
+    this.#expected = new Set(parts.expected)
+    this.#source = new PostcopySource(parts.connection, {
+      machine: open.checkpoint.manifest.machine.machine,
+      blocks: parts.blocks,
+      deviceBlob: parts.deviceBlob,
+      onRequest: (block, page) => this.#asked(block, page),
+    })
+    const isSent = (page: number) => this.#source.isSent(memory, page)
+    this.#policy = choosePolicy(request.policy, { pages: feed.pages, locality: parts.locality, isSent })
+    this.#pace = new Pace(clock)
+    const { signal } = this.#ended
+    this.#fill = new Fill({
+      ...{ feed, isSent, isFar: open.source.fd === undefined, onBad: (error: unknown) => this.#fail(error) },
+      retrying: (work) => retrying(work, clock, signal),
+    })
+    this.#pump = new Pump({
+      ...{ feed, fill: this.#fill, pace: this.#pace, clock, isSent, signal },
+      send: (pages, cause) => new Promise((taken) => this.#send(pages, cause, taken)),
+      isDone: () => parts.tally.missingPages === 0,
+      first: parts.expected,
+      fills: request.fill === 'paced',
+    })
+  }
+
+  /**
+   * Sends everything but memory, or asks a QEMU that lost its source what it has.
+   *
+   * @throws RametError `VMM_FAILED` when the connection ends before
+   */
+  async begin(): Promise<void> {
+    const { request, tally, blocks } = this.#parts
+    for (const { needed } of blocks) tally.neededPages += needed.count
+    if (request.takeOver) await this.#source.takeOver()
+    else this.#source.begin()
+    tally.missingPages = tally.neededPages
+    for (const { name, needed } of blocks)
+      for (let page = 0; page < needed.pageCount; page += 1)
+        if (needed.has(page) && this.#source.isSent(name, page)) tally.missingPages -= 1
+    tally.state = 'serving'
+  }
+
+  /**
+   * Serves until QEMU has everything.
+   *
+   * @throws RametError `VMM_FAILED` when the connection ends before that
+   */
+  async run(): Promise<void> {
+    const { tally } = this.#parts
+    const broken = this.#source.over.finally(() => this.#ended.abort())
+    broken.catch(() => {})
+    await this.#sendRoms()
+    if (this.#parts.request.fill === 'paced') tally.fillBegins()
+    await this.#pump.run()
+    // Something cannot be had: whoever has not touched it runs on, until somebody drops the restore.
+    if (tally.missingPages > 0) return broken
+    await this.#source.finish()
+  }
+
+  hurry(): void {
+    this.#parts.tally.fillBegins()
+    this.#pump.hurry()
+  }
+
+  /** Hangs up: a QEMU that is still there pauses whoever touches what is missing. */
+  end(): void {
+    this.#ended.abort()
+    this.#parts.connection.destroy()
+  }
+
+  /** They are few, and the firmware is needed as a whole. */
+  async #sendRoms(): Promise<void> {
+    for (const { name } of this.#parts.blocks) {
+      if (name === memory) continue
+      for (let page = this.#source.nextMissing(name); page !== undefined; page = this.#source.nextMissing(name, page))
+        this.#sendRom(name, page)
+    }
+  }
+
+  #sendRom(block: string, page: number): void {
+    const { roms, tally } = this.#parts
+    const data = roms.read(block, page)
+    this.#source.send([{ block, page, data }])
+    if (data === undefined) return
+    tally.add('sentPages')
+    tally.add('sentBytes', data.length)
+    tally.missingPages -= 1
+  }
+
+  #asked(block: string, page: number): void {
+    if (this.#source.isSent(block, page)) this.#askedLate(block, page)
+    // Two processors may wait for one page.
+    else if (block !== memory || !this.#awaited.has(page)) this.#askedFor(block, page)
+  }
+
+  #askedFor(block: string, page: number): void {
+    const { tally, clock, feed, record } = this.#parts
+    this.#pace.fault()
+    tally.add('demandFaults')
+    if (block !== memory) {
+      this.#sendRom(block, page)
+      return
+    }
+    record.add(page)
+    this.#awaited.set(page, clock.monotonicMs())
+    const along = this.#policy.onFault(page)
+    const data = feed.onHand(page)
+    if (data === 'zero') tally.add('zeroFaults')
+    if (data !== undefined) this.#answer(page, data === 'zero' ? undefined : data, along)
+    else void this.#fetch(page, along)
+  }
+
+  /** On its way: nothing has to be done. */
+  #askedLate(block: string, page: number): void {
+    const { tally } = this.#parts
+    tally.add('lateFaults')
+    if (block === memory && this.#prefetched.delete(page)) tally.add('prefetchedUsedPages')
+  }
+
+  async #fetch(page: number, along: readonly number[]): Promise<void> {
+    const { feed, clock } = this.#parts
+    try {
+      const data = await retrying(() => feed.fetch(page, 'demand'), clock, this.#ended.signal)
+      const block = feed.pages.placeOf(page)?.block
+      if (block !== undefined) this.#fill.opened(block)
+      this.#answer(page, data, along)
+    } catch (error) {
+      if (!this.#ended.signal.aborted) this.#fail(error)
+    }
+  }
+
+  /** In one write: what is waited for, then what of its neighbours is on hand. The others follow. */
+  #answer(page: number, data: Buffer | undefined, along: readonly number[]): void {
+    if (this.#ended.signal.aborted) return
+    const { feed } = this.#parts
+    if (!this.#source.isSent(memory, page)) this.#send([{ page, data }], 'demand')
+    const now: OutPage[] = []
+    const later: number[] = []
+    for (const neighbour of along) {
+      const held = now.length < answerPages && !this.#source.isSent(memory, neighbour) && feed.onHand(neighbour)
+      if (held) now.push({ page: neighbour, data: held === 'zero' ? undefined : held })
+      else later.push(neighbour)
+    }
+    if (now.length > 0) this.#send(now, 'prefetch')
+    if (later.length > 0) this.#pump.expect(later)
+    if (this.#parts.tally.missingPages === 0) this.#pump.wake()
+  }
+
+  #send(pages: readonly OutPage[], cause: Cause, onTaken: () => void = () => {}): void {
+    if (this.#ended.signal.aborted) {
+      onTaken()
+      return
+    }
+    const { tally } = this.#parts
+    for (const _ of pages) faultPoint('page-server.page')
+    this.#source.send(
+      pages.map((out) => ({ block: memory, ...out })),
+      onTaken,
+    )
+    for (const { page, data } of pages) this.#sent(page, data, cause)
+    if (cause === 'prefetch') tally.add('prefetchedPages', pages.length)
+    if (cause === 'fill') tally.add('filledPages', pages.length)
+  }
+
+  #sent(page: number, data: Buffer | undefined, cause: Cause): void {
+    const { tally, record } = this.#parts
+    const sinceMs = this.#awaited.get(page)
+    if (sinceMs !== undefined) {
+      this.#awaited.delete(page)
+      tally.stalled(sinceMs)
+    }
+    if (cause === 'prefetch') {
+      this.#prefetched.add(page)
+      if (!this.#expected.has(page)) record.add(page)
+    }
+    if (data === undefined) return
+    tally.add('sentPages')
+    tally.add('sentBytes', pageBytes)
+    tally.missingPages -= 1
+  }
+
+  #fail(error: unknown): void {
+    const { tally, onFailed } = this.#parts
+    if (this.#ended.signal.aborted || tally.state === 'failed') return
+    tally.state = 'failed'
+
+    onFailed(asRametError(error))
+  }
+}
+
+/** Brought along in the same write as an answer; more than that would be in the way of the next request. */
+const answerPages = 31
