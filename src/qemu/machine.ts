@@ -61,7 +61,7 @@ export function machineArguments(machine: MachineDescription, seat: MachineSeat)
       '-machine',
       `${machine.machine},memory-backend=${nodeNames.memory},vmport=off,smm=off,hpet=off,sata=off,smbus=off`,
     ],
-    ...['-accel', accelerator(machine), '-cpu', machine.cpuModel ?? defaultCpuModel(machine)],
+    ...['-accel', accelerator(machine), '-cpu', cpuModelOf(machine)],
     ...[
       '-smp',
       `cpus=${machine.cpuCount},maxcpus=${machine.cpuMaxCount},sockets=1,cores=${machine.cpuMaxCount},threads=1`,
@@ -104,7 +104,10 @@ function checkFit(machine: MachineDescription, seat: MachineSeat): void {
     if (!holds) throw new RametError('INVALID_ARGUMENT', { message: `machine description: ${what}` })
 }
 
-const defaultCpuModel = (machine: MachineDescription) => (machine.accelerator === 'kvm' ? 'host,migratable=on' : 'max')
+/** QEMU's model of the processor, with its flags: `max`, `host,migratable=on`. */
+export function cpuModelOf({ cpuModel, accelerator }: MachineDescription): string {
+  return cpuModel ?? (accelerator === 'kvm' ? 'host,migratable=on' : 'max')
+}
 
 function accelerator(machine: MachineDescription): string {
   if (machine.accelerator === 'kvm') return 'kvm'

@@ -55,6 +55,7 @@ export const limits = {
   // QEMU
   qmpMessageBytes: 16 * MiB,
   qmpTimeoutMs: 10_000,
+  cpuFeatureCount: 1024,
   qmpConnectTimeoutMs: 20_000,
   vmmLogBytes: 1 * MiB,
   vmmLogSweepMs: 60_000,

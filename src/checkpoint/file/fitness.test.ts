@@ -25,18 +25,23 @@ test('a checkpoint fits the host it was made on', () => {
   requireFit(manifest, host, 'snap')
 })
 
+function withoutFeatures({ cpuFeatures: _, ...features }: HostFeatures): HostFeatures {
+  return features
+}
+
 const fits: Record<string, [Manifest, HostFeatures]> = {
   'a newer Ramet': [manifest, { ...host, rametVersion: '1.0.0' }],
   'a newer QEMU': [manifest, { ...host, qemuVersion: '10.0.2' }],
   'another patch of QEMU': [manifest, { ...host, qemuVersion: '7.2.3' }],
   'more features than a named model needs': [
     withMachine({ cpuModel: 'Skylake-Server' }),
-    { ...host, cpuFeatures: [...host.cpuFeatures, 'avx512f'] },
+    { ...host, cpuFeatures: [...manifest.cpuFeatures, 'avx512f'] },
   ],
   'a processor that was not asked for its features': [
     { ...manifest, cpuFeatures: [] },
     { ...host, cpuFeatures: [] },
   ],
+  'a host whose processor is not known yet': [manifest, withoutFeatures(host)],
   'no base, when no page is of it': [
     { ...manifest, counts: { ...manifest.counts, base: 0, stored: 6_384 } },
     { ...host, bases: [] },
@@ -75,7 +80,13 @@ const unfit: Record<string, [string, RegExp, Manifest, HostFeatures]> = {
     'cpu features',
     /also has avx512f/,
     manifest,
-    { ...host, cpuFeatures: [...host.cpuFeatures, 'avx512f'] },
+    { ...host, cpuFeatures: [...manifest.cpuFeatures, 'avx512f'] },
+  ],
+  'a greater processor under a host model with flags': [
+    'cpu features',
+    /also has avx512f/,
+    withMachine({ cpuModel: 'max,-svm' }),
+    { ...host, cpuFeatures: [...manifest.cpuFeatures, 'avx512f'] },
   ],
   'a host without its base': ['base', /none of that id/, manifest, { ...host, bases: [] }],
   'a host with another base of that id': [

@@ -12,8 +12,8 @@ export interface HostFeatures {
   /** machine types that its QEMU has, by full name */
   readonly machineTypes: readonly string[]
   readonly accelerators: readonly Manifest['machine']['accelerator'][]
-  /** that a guest of this machine would have here, by QEMU's names */
-  readonly cpuFeatures: readonly string[]
+  /** that a guest of this machine would have here, by QEMU's names; left out where they are not known yet: not compared */
+  readonly cpuFeatures?: readonly string[]
   /** bases that are here, with the digest of each */
   readonly bases: readonly BaseReference[]
 }
@@ -98,11 +98,13 @@ function acceleratorDifference({ machine: { accelerator } }: Manifest, host: Hos
 }
 
 function cpuDifference({ cpuFeatures, machine }: Manifest, host: HostFeatures): Difference[] {
-  // Nothing was recorded, so nothing can be compared.
-  if (cpuFeatures.length === 0) return []
-  const missing = cpuFeatures.filter((name) => !host.cpuFeatures.includes(name))
-  const isHostModel = machine.cpuModel === undefined || hostModels.includes(machine.cpuModel)
-  const added = isHostModel ? host.cpuFeatures.filter((name) => !cpuFeatures.includes(name)) : []
+  const found = host.cpuFeatures
+  // Nothing was recorded, or nothing is known: so nothing can be compared.
+  if (cpuFeatures.length === 0 || found === undefined) return []
+  const missing = cpuFeatures.filter((name) => !found.includes(name))
+  const [model] = machine.cpuModel?.split(',') ?? []
+  const isHostModel = model === undefined || hostModels.includes(model)
+  const added = isHostModel ? found.filter((name) => !cpuFeatures.includes(name)) : []
   if (missing.length === 0 && added.length === 0) return []
   const without = missing.length > 0 ? [`a processor without ${listed(missing)}`] : []
   const besides = added.length > 0 ? [`one that also has ${listed(added)}`] : []
