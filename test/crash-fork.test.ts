@@ -6,6 +6,7 @@ import {
   allFaultPoints,
   backgroundFaults,
   checkpointFaults,
+  finishedSnapshotFaults,
   finishedTemplateFaults,
   forkFaults,
   frozenFaults,
@@ -13,6 +14,7 @@ import {
   liveFaults,
   otherFaults,
   pageServerFaults,
+  snapshotFaults,
   undoneTemplateFaults,
 } from './support/fault-points.ts'
 import { Host } from './support/host.ts'
@@ -29,6 +31,8 @@ it('every fault point in the source is tried by a test', () => {
     ...fullHostFaults,
     ...checkpointFaults,
     ...pageServerFaults,
+    ...snapshotFaults,
+    ...finishedSnapshotFaults,
     ...otherFaults,
   ]
   assert.deepEqual(allFaultPoints(), [...tried].sort())

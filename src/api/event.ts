@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { Time } from './primitives.ts'
 
-export const resourceKinds = ['vm', 'template', 'image', 'operation', 'host'] as const
+export const resourceKinds = ['vm', 'template', 'snapshot', 'image', 'operation', 'host'] as const
 export type ResourceKind = (typeof resourceKinds)[number]
 
 export const eventTypes = [
@@ -17,6 +17,10 @@ export const eventTypes = [
   'template.state',
   'template.updated',
   'template.removed',
+  'snapshot.created',
+  'snapshot.state',
+  'snapshot.updated',
+  'snapshot.removed',
   'image.created',
   'image.state',
   'image.removed',

@@ -20,7 +20,7 @@ export const Image = z
     kernel: z.string().describe('Version of the kernel.'),
     agentProtocol: z.int().optional().describe('Protocol version of its agent.'),
     labels: Labels,
-    vmCount: z.int().nonnegative().describe('Vms and templates that depend on it.'),
+    vmCount: z.int().nonnegative().describe('Vms, templates and snapshots that depend on it.'),
     createdAt: Time.describe('When it was made.'),
   })
   .meta({ id: 'Image', description: 'What vms boot from.' })

@@ -15,6 +15,8 @@ export const Timings = z
     foldMs: stage('Folding base and delta of a running source into a new base'),
     captureMs: stage('Saving device state and memory of the source'),
     diskMs: stage('Making the delta disks'),
+    scanMs: stage('Of a snapshot: looking through its memory for the address spaces of its processes'),
+    storeMs: stage('Of a snapshot: compressing and writing its memory'),
     spawnMs: stage('Starting QEMU until it answers on QMP; zero when an armed process was taken'),
     loadMs: stage('Loading the device state'),
     resumeMs: stage('From `cont` to the RESUME event of QEMU'),

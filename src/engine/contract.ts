@@ -18,6 +18,7 @@ import type { VmLayers } from '../api/layers.ts'
 import type { Operation, OperationKind, OperationState } from '../api/operation.ts'
 import type { Port, PortPublish } from '../api/port.ts'
 import type { Page, PageQuery } from '../api/primitives.ts'
+import type { Snapshot, SnapshotCreate, SnapshotState, SnapshotUpdate } from '../api/snapshot.ts'
 import type { VmStats } from '../api/stats.ts'
 import type { Template, TemplateCreate, TemplateCreated, TemplateState, TemplateUpdate } from '../api/template.ts'
 import type { Tree } from '../api/tree.ts'
@@ -113,6 +114,32 @@ export interface TemplateMethods {
    * @throws TEMPLATE_NOT_FOUND, FROZEN_BY_TEMPLATE naming the template's value, NAME_TAKEN, NO_CAPACITY
    */
   forkTemplate(ref: string, request: ForkRequest, context?: CallContext): Promise<Action<ForkResult>>
+}
+
+export interface SnapshotQuery extends PageQuery {
+  state?: SnapshotState[] | undefined
+  /** each `key=value` or `key`; all must match */
+  label?: string[] | undefined
+  /** id or name of the vm that they are of, which may be gone */
+  vm?: string | undefined
+}
+
+export interface SnapshotMethods {
+  /**
+   * Captures a vm as a fork does; it runs on, or stands as it did, while its memory is saved.
+   *
+   * @throws VM_NOT_FOUND, NAME_TAKEN, ILLEGAL_STATE, GUEST_UNREACHABLE; `done`: GUEST_REFUSED, PAUSE_TOO_LONG, NO_SPACE,
+   *   NO_CAPACITY
+   */
+  createSnapshot(vmRef: string, request: SnapshotCreate, context?: CallContext): Promise<Action<Snapshot>>
+  /** oldest first */
+  listSnapshots(query: SnapshotQuery): Promise<Page<Snapshot>>
+  /** @throws SNAPSHOT_NOT_FOUND */
+  getSnapshot(ref: string): Promise<Snapshot>
+  /** @throws SNAPSHOT_NOT_FOUND, NAME_TAKEN */
+  updateSnapshot(ref: string, changes: SnapshotUpdate): Promise<Snapshot>
+  /** @throws SNAPSHOT_NOT_FOUND, ILLEGAL_STATE while it is made, IN_USE while memory comes from it or it is exported */
+  removeSnapshot(ref: string, context?: CallContext): Promise<Action<void>>
 }
 
 export interface ImageMethods {
@@ -286,6 +313,7 @@ export interface PortMethods {
 export interface MetricsSnapshot {
   vmsByState: Partial<Record<VmState, number>>
   templatesByState: Partial<Record<TemplateState, number>>
+  snapshotsByState: Partial<Record<SnapshotState, number>>
   operationsByState: Partial<Record<OperationState, number>>
   /** QEMU processes started ahead */
   armedCount: number
@@ -323,6 +351,7 @@ export interface HostMethods {
 export interface Engine
   extends VmMethods,
     TemplateMethods,
+    SnapshotMethods,
     ImageMethods,
     OperationMethods,
     EventMethods,

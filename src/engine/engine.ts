@@ -6,6 +6,7 @@ import type { ForkRequest } from '../api/fork.ts'
 import type { ImageBuild, ImageImport } from '../api/image.ts'
 import type { PortPublish } from '../api/port.ts'
 import type { PageQuery } from '../api/primitives.ts'
+import type { SnapshotCreate, SnapshotUpdate } from '../api/snapshot.ts'
 import type { TemplateCreate, TemplateState, TemplateUpdate } from '../api/template.ts'
 import type { VmClone, VmCreate, VmStop, VmUpdate } from '../api/vm-create.ts'
 import type {
@@ -16,6 +17,7 @@ import type {
   ExecAttach,
   Measurement,
   OperationQuery,
+  SnapshotQuery,
   VmQuery,
 } from './contract.ts'
 import { readLayers } from './disk/layers.ts'
@@ -29,6 +31,8 @@ import { StatsReader } from './host/stats.ts'
 import { ImageService } from './image/image-service.ts'
 import { paginate } from './page.ts'
 import { reconcile } from './recovery/reconcile.ts'
+import { SnapshotService } from './snapshot/snapshot-service.ts'
+import { snapshotView } from './snapshot/snapshot-view.ts'
 import { liveStates } from './state.ts'
 import { TemplateService } from './template/template-service.ts'
 import { ConsoleSweep } from './vm/console-sweep.ts'
@@ -41,6 +45,7 @@ export class LocalEngine implements Engine {
   readonly #vms: VmService
   readonly #templates: TemplateService
   readonly #forks: ForkService
+  readonly #snapshots: SnapshotService
   readonly #images: ImageService
   readonly #execs: ExecService
   readonly #files: FileService
@@ -60,6 +65,7 @@ export class LocalEngine implements Engine {
     this.#vms = new VmService(parts)
     this.#templates = new TemplateService(parts)
     this.#forks = new ForkService(parts)
+    this.#snapshots = new SnapshotService(parts)
     this.#images = new ImageService(parts)
     this.#execs = new ExecService(parts)
     this.#files = new FileService(parts)
@@ -68,6 +74,7 @@ export class LocalEngine implements Engine {
     this.#logs = new LogSweep(parts.context, parts.runtimes)
     this.#consoles = new ConsoleSweep(parts.runtimes)
     parts.ttl.onExpire = (vmId) => this.#vms.expire(vmId)
+    parts.ttl.onSnapshotExpire = (id) => this.#snapshots.expire(id)
   }
 
   /** Makes records and host agree after a start. Requests are served afterwards. */
@@ -196,6 +203,26 @@ export class LocalEngine implements Engine {
 
   async forkTemplate(ref: string, request: ForkRequest, call?: CallContext) {
     return this.#forks.fork(this.#template(ref), request, call)
+  }
+
+  async createSnapshot(vmRef: string, request: SnapshotCreate, call?: CallContext) {
+    return this.#snapshots.create(this.#vm(vmRef), request, call)
+  }
+
+  async listSnapshots(query: SnapshotQuery) {
+    return this.#snapshots.list(query)
+  }
+
+  async getSnapshot(ref: string) {
+    return snapshotView(this.#snapshot(ref))
+  }
+
+  async updateSnapshot(ref: string, changes: SnapshotUpdate) {
+    return this.#snapshots.update(this.#snapshot(ref), changes)
+  }
+
+  async removeSnapshot(ref: string, call?: CallContext) {
+    return this.#snapshots.remove(this.#snapshot(ref), call)
   }
 
   async listImages(query: PageQuery) {
@@ -337,6 +364,10 @@ export class LocalEngine implements Engine {
 
   #vm(ref: string) {
     return this.#parts.context.vms.find(ref)
+  }
+
+  #snapshot(ref: string) {
+    return this.#parts.context.snapshots.find(ref)
   }
 
   #template(ref: string) {

@@ -1,6 +1,7 @@
 /** Metrics for Prometheus: durations as they happen, everything else read from the engine at each scrape. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { operationStates } from '../api/operation.ts'
+import { snapshotStates } from '../api/snapshot.ts'
 import { templateStates } from '../api/template.ts'
 import { vmStates } from '../api/vm.ts'
 import type { Engine, Measurement, MetricsSnapshot } from '../engine/contract.ts'
@@ -49,6 +50,7 @@ export class Metrics {
   #addCounts(): void {
     this.#addStates('vms', 'Vms by state.', vmStates, (snapshot) => snapshot.vmsByState)
     this.#addStates('templates', 'Templates by state.', templateStates, (snapshot) => snapshot.templatesByState)
+    this.#addStates('snapshots', 'Snapshots by state.', snapshotStates, (snapshot) => snapshot.snapshotsByState)
     this.#addStates('operations', 'Operations by state.', operationStates, (snapshot) => snapshot.operationsByState)
     const orphans = new Counter({
       name: 'orphans_reaped_total',

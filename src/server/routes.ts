@@ -7,6 +7,7 @@ import { hostRoutes } from './routes/host.ts'
 import { imageRoutes } from './routes/images.ts'
 import { operationRoutes } from './routes/operations.ts'
 import { portRoutes } from './routes/ports.ts'
+import { snapshotRoutes } from './routes/snapshots.ts'
 import { templateRoutes } from './routes/templates.ts'
 import { vmActionRoutes } from './routes/vm-actions.ts'
 import { vmRoutes } from './routes/vms.ts'
@@ -21,6 +22,7 @@ export function allRoutes(): Route[] {
     ...fileRoutes,
     ...portRoutes,
     ...templateRoutes,
+    ...snapshotRoutes,
     ...imageRoutes,
     ...operationRoutes,
     ...eventRoutes(),

@@ -80,6 +80,11 @@ export const checkpointFaults = ['checkpoint.block', 'checkpoint.sections'] as c
 
 /** Steps of serving a restore, tried beside the page server (`src/checkpoint/serve/takeover.test.ts`). */
 export const pageServerFaults = ['page-server.page'] as const
+/** Steps of making a snapshot after which a crash leaves the vm running and no snapshot, in order. */
+export const snapshotFaults = ['snapshot.recorded', 'snapshot.captured', 'snapshot.disk', 'snapshot.saved'] as const
+
+/** After which a crash leaves the snapshot. */
+export const finishedSnapshotFaults = ['snapshot.ready'] as const
 
 export const otherFaults = ['boot.recorded', 'remove.directory'] as const
 

@@ -10,7 +10,7 @@ import { asRametError } from '../../shared/errors.ts'
 import type { EngineContext } from '../context.ts'
 import type { StatsReader } from '../host/stats.ts'
 import type { EngineParts } from '../parts.ts'
-import type { DiskBase, DiskRecord, TemplateRecord, VmRecord } from '../records.ts'
+import type { DiskBase, DiskRecord, VmRecord } from '../records.ts'
 import { liveStates } from '../state.ts'
 import { diskName, imageRef } from '../vm/vm-view.ts'
 
@@ -96,7 +96,7 @@ function frozenLayer({ context, deltas }: EngineParts, vm: VmRecord, id: string,
   return { role: 'frozen', owner: { kind: 'catalogue', id }, ...file, users }
 }
 
-/** Vms and templates whose disks stand on a file, directly or over a disk of a template, but for some ids. */
+/** Vms, templates and snapshots whose disks stand on a file, directly or over a disk of a template, but for some ids. */
 async function usersOf(context: EngineContext, path: string, except: readonly string[]): Promise<string[]> {
   const standing = new Map<string, Promise<boolean>>()
   const standsOn = async ({ base }: DiskRecord): Promise<boolean> => {
@@ -106,14 +106,19 @@ async function usersOf(context: EngineContext, path: string, except: readonly st
     standing.set(file, known)
     return known
   }
-  const namesOfUsers = async (things: readonly (VmRecord | TemplateRecord)[]) => {
+  const namesOfUsers = async (things: readonly Pick<VmRecord, 'id' | 'name' | 'disks'>[]) => {
     const others = things.filter(({ id }) => !except.includes(id))
     const uses = await Promise.all(
       others.map(async ({ disks }) => (await Promise.all(disks.map(standsOn))).some(Boolean)),
     )
     return namesOf(others.filter((_, index) => uses[index]))
   }
-  return [...(await namesOfUsers(context.vms.list())), ...(await namesOfUsers(context.templates.list()))]
+  const snapshots = context.snapshots.list().map(({ id, name, vm }) => ({ id, name, disks: vm.disks }))
+  return [
+    ...(await namesOfUsers(context.vms.list())),
+    ...(await namesOfUsers(context.templates.list())),
+    ...(await namesOfUsers(snapshots)),
+  ]
 }
 
 /** Whether the chain that begins with a file has another in it. */

@@ -79,6 +79,7 @@ export class HostService {
       images: context.images.list(),
       templates: context.templates.list(),
       vms: context.vms.list(),
+      snapshots: context.snapshots.list(),
     })
     if (ref === undefined) return this.#measured(whole)
     const node = whole.nodes.find((candidate) => candidate.id === ref || candidate.name === ref)
@@ -119,6 +120,7 @@ export class HostService {
           template.state === 'ready' && !bases.isResident(template) ? ('stored' as const) : template.state,
         ),
       ),
+      snapshotsByState: countBy(context.snapshots.list().map(({ state }) => state)),
       operationsByState: countBy(context.operations.list().map(({ state }) => state)),
       armedCount: armed.total(),
       privateBytes: sum(footprints.map(({ guestPrivateBytes }) => guestPrivateBytes)),

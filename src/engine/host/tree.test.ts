@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { ImageRecord, TemplateRecord, VmRecord } from '../records.ts'
+import type { ImageRecord, SnapshotRecord, TemplateRecord, VmRecord } from '../records.ts'
 import { around, lineage } from './tree.ts'
 
 const image = { id: 'img-1', name: 'debian', tag: 'latest' } as ImageRecord
@@ -19,7 +19,12 @@ const relations = (tree: ReturnType<typeof lineage>) => tree.nodes.map(({ id, re
 
 test('parents come before their children, each with how it came to be', () => {
   const clone = { ...booted('copy'), source: { kind: 'vm', id: 'vm', name: 'vm' } } as VmRecord
-  const tree = lineage({ images: [image], templates: [template('tpl')], vms: [child('c', 'tpl'), clone, booted('vm')] })
+  const tree = lineage({
+    images: [image],
+    templates: [template('tpl')],
+    vms: [child('c', 'tpl'), clone, booted('vm')],
+    snapshots: [],
+  })
   assert.deepEqual(relations(tree), [
     ['img-1', undefined],
     ['tpl', 'boot'],
@@ -29,8 +34,36 @@ test('parents come before their children, each with how it came to be', () => {
   ])
 })
 
+test('a snapshot hangs on its vm, and what was restored of it below', () => {
+  const saved = { id: 'snap', name: 'saved', state: 'ready', vm: booted('vm') } as SnapshotRecord
+  const restored = { ...booted('again'), source: { kind: 'snapshot', id: 'snap', name: 'saved' } } as VmRecord
+  const sources = { images: [image], templates: [], snapshots: [saved] }
+  const tree = lineage({ ...sources, vms: [restored, booted('vm')] })
+  assert.deepEqual(relations(tree), [
+    ['img-1', undefined],
+    ['vm', 'boot'],
+    ['snap', 'snapshot'],
+    ['again', 'restore'],
+  ])
+  // Its vm is gone; it is not.
+  const left = lineage({ ...sources, vms: [] })
+  assert.deepEqual(
+    left.nodes.map(({ id, kind, state, parentId }) => [id, kind, state, parentId]),
+    [
+      ['img-1', 'image', 'ready', undefined],
+      ['vm', 'vm', 'removed', 'img-1'],
+      ['snap', 'snapshot', 'ready', 'vm'],
+    ],
+  )
+})
+
 test('a parent that is gone is shown as removed, and holds its children together', () => {
-  const tree = lineage({ images: [], templates: [], vms: [child('a', 'tpl-9', 'warm'), child('b', 'tpl-9', 'warm')] })
+  const tree = lineage({
+    images: [],
+    templates: [],
+    vms: [child('a', 'tpl-9', 'warm'), child('b', 'tpl-9', 'warm')],
+    snapshots: [],
+  })
   assert.deepEqual(
     tree.nodes.map(({ id, name, state }) => [id, name, state]),
     [
@@ -47,7 +80,11 @@ test('what is gone in the middle hangs under its own ancestors, by name', () => 
   const deep = { ...child('c', 'v3'), ancestors } as VmRecord
   const other = { ...template('t9', 't2'), ancestors: ancestors.slice(0, 2) } as TemplateRecord
   const above = (templates: TemplateRecord[]) =>
-    lineage({ images: [image], templates, vms: [deep] }).nodes.map(({ id, name, parentId }) => [id, name, parentId])
+    lineage({ images: [image], templates, vms: [deep], snapshots: [] }).nodes.map(({ id, name, parentId }) => [
+      id,
+      name,
+      parentId,
+    ])
   assert.deepEqual(above([template('t1'), other]), [
     ['img-1', 'debian:latest', undefined],
     ['t1', 't1', 'img-1'],
@@ -64,6 +101,7 @@ test('the part around one node has its ancestors and its descendants, not its si
     images: [image],
     templates: [template('t1'), template('t2', 't1'), template('other')],
     vms: [child('c1', 't2'), child('c2', 't1')],
+    snapshots: [],
   })
   assert.deepEqual(
     around(tree, 't2').nodes.map(({ id }) => id),
@@ -79,7 +117,7 @@ test('whatever is removed, every thing that is there is shown once, after its pa
         template(`t${index}`, index === 0 ? undefined : `t${choice % index}`),
       )
       const left = templates.filter((_, index) => !removed[index])
-      const { nodes } = lineage({ images: [image], templates: left, vms: [] })
+      const { nodes } = lineage({ images: [image], templates: left, vms: [], snapshots: [] })
       const ids = nodes.map(({ id }) => id)
       assert.equal(new Set(ids).size, ids.length)
       for (const { id } of left) assert.ok(ids.includes(id), id)

@@ -1,16 +1,17 @@
 import type { Tree, TreeNode } from '../../api/tree.ts'
-import type { ImageRecord, TemplateRecord, VmRecord } from '../records.ts'
+import type { Ancestor, ImageRecord, SnapshotRecord, TemplateRecord, VmRecord } from '../records.ts'
 import { imageRef } from '../vm/vm-view.ts'
 
 export interface TreeSources {
   images: readonly ImageRecord[]
   templates: readonly TemplateRecord[]
   vms: readonly VmRecord[]
+  snapshots: readonly SnapshotRecord[]
 }
 
 /**
- * What came from what, parents first. A vm hangs on what it was forked from, or on its image; what is gone is
- * shown as `removed` in its place, as far as its descendants tell, so that they stay together.
+ * What came from what, parents first. A vm hangs on what it was forked from or restored of, or on its image, a snapshot
+ * on its vm; what is gone is shown as `removed` in its place, as far as its descendants tell, so that they stay together.
  */
 export function lineage(sources: TreeSources): Tree {
   const nodes = new Map<string, TreeNode>()
@@ -19,13 +20,15 @@ export function lineage(sources: TreeSources): Tree {
   }
   for (const template of sources.templates) nodes.set(template.id, templateNode(template))
   for (const vm of sources.vms) nodes.set(vm.id, vmNode(vm))
-  const records = [...sources.templates, ...sources.vms]
+  for (const snapshot of sources.snapshots) nodes.set(snapshot.id, snapshotNode(snapshot))
+  const records = [...sources.templates, ...sources.vms, ...sources.snapshots.map(descentOf)]
   const remembered = remember(records)
   for (const record of records) {
     for (let node = nodes.get(record.id); node?.parentId !== undefined; ) {
       if (nodes.has(node.parentId)) break
       const image = nodes.has(record.imageId) ? record.imageId : undefined
-      node = removedNode(node.parentId, node.generation, remembered.get(node.parentId), image)
+      const childGeneration = node.relation === 'snapshot' ? node.generation + 1 : node.generation
+      node = removedNode(node.parentId, childGeneration, remembered.get(node.parentId), image)
       nodes.set(node.id, node)
     }
   }
@@ -38,8 +41,21 @@ interface Remembered {
   parentId?: string | undefined
 }
 
+/** What a record says of where it came from. */
+interface Descent {
+  id: string
+  imageId: string
+  source?: { kind: TreeNode['kind']; id: string; name: string }
+  ancestors?: Ancestor[]
+}
+
+function descentOf({ id, vm }: SnapshotRecord): Descent {
+  const source = { kind: 'vm' as const, id: vm.id, name: vm.name }
+  return { id, imageId: vm.imageId, source, ancestors: [...(vm.ancestors ?? []), source] }
+}
+
 /** All that the records say of what they came from. */
-function remember(records: readonly (TemplateRecord | VmRecord)[]): Map<string, Remembered> {
+function remember(records: readonly Descent[]): Map<string, Remembered> {
   const remembered = new Map<string, Remembered>()
   for (const { source } of records) if (source !== undefined) remembered.set(source.id, source)
   for (const { ancestors = [] } of records) {
@@ -82,16 +98,17 @@ function templateNode(template: TemplateRecord): TreeNode {
   }
 }
 
+function snapshotNode({ id, name, state, vm }: SnapshotRecord): TreeNode {
+  return { kind: 'snapshot', id, name, parentId: vm.id, relation: 'snapshot', state, generation: vm.generation }
+}
+
 function vmNode(vm: VmRecord): TreeNode {
-  return {
-    kind: 'vm',
-    id: vm.id,
-    name: vm.name,
-    parentId: vm.parentId ?? (vm.source.kind === 'vm' ? vm.source.id : vm.imageId),
-    relation: vm.parentId !== undefined ? 'fork' : vm.source.kind === 'vm' ? 'clone' : 'boot',
-    state: vm.state,
-    generation: vm.generation,
-  }
+  const { source, parentId } = vm
+  const common = { kind: 'vm' as const, id: vm.id, name: vm.name, state: vm.state, generation: vm.generation }
+  if (source.kind === 'snapshot') return { ...common, parentId: source.id, relation: 'restore' }
+  if (parentId !== undefined) return { ...common, parentId, relation: 'fork' }
+  if (source.kind === 'vm') return { ...common, parentId: source.id, relation: 'clone' }
+  return { ...common, parentId: vm.imageId, relation: 'boot' }
 }
 
 function parentsFirst(nodes: readonly TreeNode[]): TreeNode[] {

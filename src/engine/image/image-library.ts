@@ -39,10 +39,13 @@ export class ImageLibrary {
     return manifest
   }
 
-  /** Names of the vms and templates that stand on an image. */
+  /** Names of the vms, templates and snapshots that stand on an image. */
   dependents(imageId: string): string[] {
-    const { vms, templates } = this.#context
-    return [...vms.list(), ...templates.list()].filter((thing) => thing.imageId === imageId).map((thing) => thing.name)
+    const { vms, templates, snapshots } = this.#context
+    const saved = snapshots.list().map(({ name, vm }) => ({ name, imageId: vm.imageId }))
+    return [...vms.list(), ...templates.list(), ...saved]
+      .filter((thing) => thing.imageId === imageId)
+      .map((thing) => thing.name)
   }
 
   async removeFiles(imageId: string): Promise<void> {

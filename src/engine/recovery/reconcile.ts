@@ -7,6 +7,7 @@ import { asRametError } from '../../shared/errors.ts'
 import type { EngineContext } from '../context.ts'
 import { inParallel } from '../mutex.ts'
 import type { EngineParts } from '../parts.ts'
+import { recoverSnapshots } from '../snapshot/discard-snapshot.ts'
 import type { TemplateService } from '../template/template-service.ts'
 import { endAllOf, removeDirectory } from '../vm/release-vm.ts'
 import { adoptVm } from './adopt.ts'
@@ -58,7 +59,7 @@ async function reapOrphans(parts: EngineParts, reaped: Reaped): Promise<void> {
     count('owner')
     context.journal.release(context.journal.openOf(owner).map((entry) => entry.id))
   }
-  count('directory', await reapDirectories(context))
+  count('directory', (await reapDirectories(context)) + (await recoverSnapshots(context)))
 }
 
 /**

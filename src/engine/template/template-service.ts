@@ -246,7 +246,7 @@ export class TemplateService {
     const { context, uses } = this.#parts
     if (uses.count(template.id) > 0) {
       throw new RametError('IN_USE', {
-        message: `template ${template.name} is being made or forked`,
+        message: `template ${template.name} is being made, forked or read`,
         remediation: 'Wait until that is over, or cancel its operation.',
       })
     }
@@ -255,10 +255,15 @@ export class TemplateService {
       ...context.vms.list().filter((vm) => vm.templateId === template.id || standsOn(vm.disks)),
       ...context.templates.list().filter((other) => other.id !== template.id && standsOn(other.disks)),
     ].map((thing) => thing.name)
+    const snapshots = context.snapshots
+      .list()
+      .filter(({ checkpoint, vm }) => checkpoint?.baseOf === template.id || standsOn(vm.disks))
+      .map(({ name }) => name)
+    if (children.length === 0 && snapshots.length > 0) throw neededBySnapshots(template, snapshots)
     if (children.length === 0) return
     throw new RametError('IN_USE', {
       message: `template ${template.name} has ${children.length} children: ${children.slice(0, 10).join(', ')}`,
-      details: { children },
+      details: { children, snapshots },
       remediation: `Remove them first: \`ramet rm --force ${children.slice(0, 3).join(' ')}\`.`,
     })
   }
@@ -270,6 +275,14 @@ export class TemplateService {
       data: { state: template.state },
     })
   }
+}
+
+function neededBySnapshots({ name }: TemplateRecord, snapshots: readonly string[]): RametError {
+  return new RametError('IN_USE', {
+    message: `template ${name} is needed by snapshots: ${snapshots.slice(0, 10).join(', ')}`,
+    details: { children: [], snapshots },
+    remediation: `Remove them first: \`ramet snapshot rm ${snapshots.slice(0, 3).join(' ')}\`.`,
+  })
 }
 
 function resourceOf(template: TemplateRecord) {

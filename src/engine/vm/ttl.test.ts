@@ -2,21 +2,28 @@ import assert from 'node:assert/strict'
 import { afterEach, beforeEach, mock, test } from 'node:test'
 import { limits } from '../../shared/limits.ts'
 import type { EngineContext } from '../context.ts'
-import type { VmRecord } from '../records.ts'
+import type { SnapshotRecord, VmRecord } from '../records.ts'
 import { TtlTimer } from './ttl.ts'
 import { ttlChanged, ttlPaused, ttlResumed, ttlStarted } from './ttl-changes.ts'
 
 let vms: Partial<VmRecord>[]
+let snapshots: Partial<SnapshotRecord>[]
 let expired: string[]
 let timer: TtlTimer
 
 beforeEach(() => {
   mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1000 })
   vms = []
+  snapshots = []
   expired = []
-  const context = { vms: { list: () => vms }, clock: { nowMs: () => Date.now() } } as unknown as EngineContext
+  const context = {
+    vms: { list: () => vms },
+    snapshots: { list: () => snapshots },
+    clock: { nowMs: () => Date.now() },
+  } as unknown as EngineContext
   timer = new TtlTimer(context)
   timer.onExpire = (id) => void expired.push(id)
+  timer.onSnapshotExpire = (id) => void expired.push(`snapshot ${id}`)
 })
 afterEach(() => {
   timer.stop()
@@ -34,6 +41,18 @@ test('each vm expires when its time is over, not before', () => {
   timer.reschedule()
   mock.timers.tick(1000)
   assert.deepEqual(expired, ['a', 'b'])
+})
+
+test('snapshots expire by the same timer', () => {
+  vms = [{ id: 'a', expiresAtMs: 3000 }]
+  snapshots = [{ id: 's', expiresAtMs: 2000 }, { id: 'kept' }]
+  timer.reschedule()
+  mock.timers.tick(1000)
+  assert.deepEqual(expired, ['snapshot s'])
+  snapshots = []
+  timer.reschedule()
+  mock.timers.tick(1000)
+  assert.deepEqual(expired, ['snapshot s', 'a'])
 })
 
 test('what could not be removed is tried again after a pause; what is being removed is left alone', () => {

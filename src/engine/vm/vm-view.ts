@@ -9,7 +9,7 @@ const iso = (ms: number) => new Date(ms).toISOString()
 /** Name of a disk's device in the guest. */
 export const diskName = (index: number): string => `vd${String.fromCharCode(97 + index)}`
 
-function diskView(disk: DiskRecord, index: number): Disk {
+export function diskView(disk: DiskRecord, index: number): Disk {
   return {
     name: diskName(index),
     sizeBytes: disk.sizeBytes,
@@ -18,9 +18,12 @@ function diskView(disk: DiskRecord, index: number): Disk {
   }
 }
 
+/** Name of an interface in the guest. */
+export const nicName = (index: number): string => `eth${index}`
+
 function nicView(vm: VmRecord): Nic[] {
   return vm.nics.map((nic, index) => ({
-    name: `eth${index}`,
+    name: nicName(index),
     network: nic.network,
     mac: nic.mac,
     // One without an identity of its own has its parent's, which is no address of it.

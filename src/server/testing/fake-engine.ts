@@ -1,16 +1,13 @@
 /** An engine in memory, for tests of its faces: no guest runs, but names, states, offsets and errors are true. */
-import { EventEmitter } from 'node:events'
-import type { Event, EventType } from '../../api/event.ts'
 import type { Exec, ExecStart } from '../../api/exec.ts'
 import type { FileEntry, FileEvent } from '../../api/file.ts'
 import { type ForkRequest, type ForkResult, frozenAtFork } from '../../api/fork.ts'
 import type { DoctorReport, HostInfo } from '../../api/host.ts'
 import type { Image, ImageImport } from '../../api/image.ts'
 import type { VmLayers } from '../../api/layers.ts'
-import { isFinal, type Operation, type OperationKind } from '../../api/operation.ts'
+import type { OperationKind } from '../../api/operation.ts'
 import type { Port, PortPublish } from '../../api/port.ts'
 import type { Page, PageQuery } from '../../api/primitives.ts'
-import { toProblem } from '../../api/problem.ts'
 import type { VmStats } from '../../api/stats.ts'
 import type { Template, TemplateCreate, TemplateCreated } from '../../api/template.ts'
 import type { Tree } from '../../api/tree.ts'
@@ -21,107 +18,43 @@ import type {
   CallContext,
   ConsoleOptions,
   Engine,
-  EventSubscription,
   ExecAttach,
   ExecSession,
   FileRead,
   Measurement,
   MetricsSnapshot,
-  OperationQuery,
   VmQuery,
 } from '../../engine/contract.ts'
-import { asRametError, RametError } from '../../shared/errors.ts'
+import { RametError } from '../../shared/errors.ts'
 import { inventName, newId } from '../../shared/ids.ts'
+import { pageOf } from './fake-operations.ts'
 import { FakeProcess, FakeSession } from './fake-process.ts'
 import { fakeImage, fakeTemplate, fakeVm, now } from './fake-resources.ts'
+import { FakeSnapshots } from './fake-snapshots.ts'
 
 const MiB = 1024 * 1024
 
-interface Kept {
-  operation: Operation
-  cancel: AbortController
-  done: Promise<unknown>
-}
-
-export class FakeEngine implements Engine {
+export class FakeEngine extends FakeSnapshots implements Engine {
   readonly vms = new Map<string, Vm>()
   readonly templates = new Map<string, Template>()
   readonly images = new Map<string, Image>()
-  readonly operations = new Map<string, Kept>()
   readonly processes = new Map<string, FakeProcess>()
   readonly sessions: FakeSession[] = []
   readonly files = new Map<string, Buffer>()
-  readonly events: Event[] = []
-  readonly bus = new EventEmitter().setMaxListeners(0)
-  /** events before this id are forgotten */
-  oldestEventId = 1
   isReady = true
-  /** actions wait here before they begin to do anything */
-  gate: Promise<void> = Promise.resolve()
-  /** calls that reached the engine, by method */
-  readonly calls: string[] = []
-  /** the next call of any method fails with this */
-  failNext: Error | undefined
   #measure: ((measurement: Measurement) => void) | undefined
 
   constructor() {
+    super()
     const image = fakeImage('micro')
     this.images.set(image.id, image)
-  }
-
-  emit(type: EventType, resource: Event['resource'], data: Record<string, unknown> = {}): void {
-    const event: Event = { id: this.events.length + 1, at: now(), type, resource, data }
-    this.events.push(event)
-    this.bus.emit('event', event)
   }
 
   measure(measurement: Measurement): void {
     this.#measure?.(measurement)
   }
 
-  #called(method: string): void {
-    this.calls.push(method)
-    const error = this.failNext
-    this.failNext = undefined
-    if (error !== undefined) throw error
-  }
-
-  #act<T>(
-    kind: OperationKind,
-    target: { kind: 'vm' | 'template' | 'image'; id: string; name: string },
-    context: CallContext | undefined,
-    work: (signal: AbortSignal) => T,
-  ): Action<T> {
-    const id = context?.operationId ?? newId('op')
-    const cancel = new AbortController()
-    const operation: Operation = { id, kind, target, state: 'running', progress: { stage: 'work' }, createdAt: now() }
-    const cancelled = new Promise<never>((_, reject) => {
-      cancel.signal.addEventListener('abort', () =>
-        reject(new RametError('CANCELLED', { message: `${kind} of ${target.name} was cancelled` })),
-      )
-    })
-    const done = Promise.race([this.gate, cancelled])
-      .then(() => work(cancel.signal))
-      .then(
-        (result) => {
-          Object.assign(operation, { state: 'succeeded', result, finishedAt: now() })
-          return result
-        },
-        (error: unknown) => {
-          const failure = asRametError(error)
-          const state = failure.code === 'CANCELLED' ? 'cancelled' : 'failed'
-          Object.assign(operation, { state, error: toProblem(failure), finishedAt: now() })
-          throw failure
-        },
-      )
-      .finally(() => this.emit('operation.finished', { kind: 'operation', id }, { operation }))
-    done.catch(() => {})
-    cancelled.catch(() => {})
-    this.operations.set(id, { operation, cancel, done })
-    return { operation: { ...operation }, done }
-  }
-
-  #vm(ref: string): Vm {
+  protected vm(ref: string): Vm {
     const vm = this.vms.get(ref) ?? [...this.vms.values()].find(({ name }) => name === ref)
     if (vm === undefined) throw new RametError('VM_NOT_FOUND', { message: `there is no vm “${ref}”` })
     return vm
@@ -152,35 +85,35 @@ export class FakeEngine implements Engine {
   }
 
   async createVm(request: VmCreate, context?: CallContext): Promise<Action<Vm>> {
-    this.#called('createVm')
+    this.called('createVm')
     this.#image(request.image)
     const vm = fakeVm(this.#free(request.name), request)
-    return this.#act('vm.create', { kind: 'vm', id: vm.id, name: vm.name }, context, () => this.#add(vm))
+    return this.act('vm.create', { kind: 'vm', id: vm.id, name: vm.name }, context, () => this.#add(vm))
   }
 
   async listVms(query: VmQuery): Promise<Page<Vm>> {
-    this.#called('listVms')
-    return page(
+    this.called('listVms')
+    return pageOf(
       [...this.vms.values()].filter((vm) => query.state?.includes(vm.state) ?? true),
       query,
     )
   }
 
   async getVm(ref: string): Promise<Vm> {
-    this.#called('getVm')
-    return this.#vm(ref)
+    this.called('getVm')
+    return this.vm(ref)
   }
 
   async updateVm(ref: string, { ttlSeconds, ...changes }: Parameters<Engine['updateVm']>[1]): Promise<Vm> {
-    this.#called('updateVm')
-    return Object.assign(this.#vm(ref), changes, { ttlSeconds: ttlSeconds ?? undefined })
+    this.called('updateVm')
+    return Object.assign(this.vm(ref), changes, { ttlSeconds: ttlSeconds ?? undefined })
   }
 
   #move(kind: OperationKind, ref: string, from: Vm['state'][], to: Vm['state'], context?: CallContext): Action<Vm> {
-    const vm = this.#vm(ref)
+    const vm = this.vm(ref)
     if (!from.includes(vm.state))
       throw new RametError('ILLEGAL_STATE', { message: `“${vm.name}” is ${vm.state}, not ${from.join(' or ')}` })
-    return this.#act(kind, { kind: 'vm', id: vm.id, name: vm.name }, context, () => {
+    return this.act(kind, { kind: 'vm', id: vm.id, name: vm.name }, context, () => {
       vm.state = to
       this.emit('vm.state', { kind: 'vm', id: vm.id, name: vm.name }, { state: to })
       return vm
@@ -197,16 +130,16 @@ export class FakeEngine implements Engine {
     this.#move('vm.stop', ref, ['running'], 'stopped', context)
 
   async removeVm(ref: string, { force }: { force: boolean }, context?: CallContext): Promise<Action<void>> {
-    this.#called('removeVm')
-    const vm = this.#vm(ref)
+    this.called('removeVm')
+    const vm = this.vm(ref)
     if (!force && vm.state === 'running') throw new RametError('ILLEGAL_STATE', { message: `“${vm.name}” is running` })
-    return this.#act('vm.remove', { kind: 'vm', id: vm.id, name: vm.name }, context, () => {
+    return this.act('vm.remove', { kind: 'vm', id: vm.id, name: vm.name }, context, () => {
       this.vms.delete(vm.id)
     })
   }
 
   forkVm = async (ref: string, request: ForkRequest, context?: CallContext) =>
-    this.#fork('vm.fork', 'vm', this.#vm(ref), request, context)
+    this.#fork('vm.fork', 'vm', this.vm(ref), request, context)
   forkTemplate = async (ref: string, request: ForkRequest, context?: CallContext) =>
     this.#fork('template.fork', 'template', this.#template(ref), request, context)
 
@@ -217,14 +150,14 @@ export class FakeEngine implements Engine {
     request: ForkRequest,
     context?: CallContext,
   ): Action<ForkResult> {
-    this.#called('fork')
+    this.called('fork')
     for (const field of frozenAtFork)
       if (request[field] !== undefined)
         throw new RametError('FROZEN_BY_TEMPLATE', {
           message: `${field} is fixed by “${source.name}” at ${JSON.stringify(source[field])}`,
           details: { field, value: source[field] },
         })
-    return this.#act(operation, { kind, id: source.id, name: source.name }, context, () => ({
+    return this.act(operation, { kind, id: source.id, name: source.name }, context, () => ({
       results: Array.from({ length: request.count }, (_, forkIndex) => {
         const name = request.names?.[forkIndex] ?? `${request.namePrefix ?? source.name}-${forkIndex}`
         const manner = { identity: request.agent ? ('own' as const) : ('none' as const), frozenAtFork: request.freeze }
@@ -237,14 +170,14 @@ export class FakeEngine implements Engine {
   }
 
   async cloneVm(ref: string, request: { name?: string | undefined }, context?: CallContext): Promise<Action<Vm>> {
-    this.#called('cloneVm')
-    const vm = { ...fakeVm(this.#free(request.name), {}), parentId: this.#vm(ref).id }
-    return this.#act('vm.clone', { kind: 'vm', id: vm.id, name: vm.name }, context, () => this.#add(vm))
+    this.called('cloneVm')
+    const vm = { ...fakeVm(this.#free(request.name), {}), parentId: this.vm(ref).id }
+    return this.act('vm.clone', { kind: 'vm', id: vm.id, name: vm.name }, context, () => this.#add(vm))
   }
 
   async vmStats(ref: string): Promise<VmStats> {
-    this.#called('vmStats')
-    const { id, name } = this.#vm(ref)
+    this.called('vmStats')
+    const { id, name } = this.vm(ref)
     return {
       vmId: id,
       name,
@@ -257,15 +190,15 @@ export class FakeEngine implements Engine {
   }
 
   async vmLayers(ref: string): Promise<VmLayers> {
-    this.#called('vmLayers')
-    const { id, name } = this.#vm(ref)
+    this.called('vmLayers')
+    const { id, name } = this.vm(ref)
     const delta = { role: 'delta' as const, owner: { kind: 'vm' as const, id, name }, allocatedBytes: 4 * MiB }
     return { memory: [delta], disks: [] }
   }
 
   async readConsole(ref: string, { tailLines, follow, signal }: ConsoleOptions) {
-    this.#called('readConsole')
-    this.#vm(ref)
+    this.called('readConsole')
+    this.vm(ref)
     const bus = this.bus
     async function* read() {
       const lines = ['one\n', 'two\n', 'three\n']
@@ -283,18 +216,18 @@ export class FakeEngine implements Engine {
   }
 
   async createTemplate(request: TemplateCreate, context?: CallContext): Promise<Action<TemplateCreated>> {
-    this.#called('createTemplate')
+    this.called('createTemplate')
     const template = fakeTemplate(request.name)
-    if (request.from === 'vm') this.#vm(request.vm)
+    if (request.from === 'vm') this.vm(request.vm)
     else this.#image(request.image)
-    return this.#act('template.create', { kind: 'template', id: template.id, name: template.name }, context, () => {
+    return this.act('template.create', { kind: 'template', id: template.id, name: template.name }, context, () => {
       this.templates.set(template.id, template)
       return { template }
     })
   }
 
   async listTemplates(query: PageQuery): Promise<Page<Template>> {
-    return page([...this.templates.values()], query)
+    return pageOf([...this.templates.values()], query)
   }
 
   async getTemplate(ref: string): Promise<Template> {
@@ -310,13 +243,13 @@ export class FakeEngine implements Engine {
     const children = [...this.vms.values()].filter(({ parentId }) => parentId === template.id).map(({ name }) => name)
     if (children.length > 0)
       throw new RametError('IN_USE', { message: `“${template.name}” has children`, details: { children } })
-    return this.#act('template.remove', { kind: 'template', id: template.id, name: template.name }, context, () => {
+    return this.act('template.remove', { kind: 'template', id: template.id, name: template.name }, context, () => {
       this.templates.delete(template.id)
     })
   }
 
   async listImages(query: PageQuery): Promise<Page<Image>> {
-    return page([...this.images.values()], query)
+    return pageOf([...this.images.values()], query)
   }
 
   async getImage(ref: string): Promise<Image> {
@@ -328,14 +261,14 @@ export class FakeEngine implements Engine {
   }
 
   async importImage(request: ImageImport, body: AsyncIterable<Uint8Array>, context?: CallContext) {
-    this.#called('importImage')
+    this.called('importImage')
     let storedBytes = 0
     for await (const chunk of body) storedBytes += chunk.length
     return this.#addImage('image.import', { ...fakeImage(request.name), storedBytes }, context)
   }
 
   #addImage(kind: OperationKind, image: Image, context?: CallContext): Action<Image> {
-    return this.#act(kind, { kind: 'image', id: image.id, name: image.name }, context, () => {
+    return this.act(kind, { kind: 'image', id: image.id, name: image.name }, context, () => {
       this.images.set(image.id, image)
       return image
     })
@@ -343,51 +276,9 @@ export class FakeEngine implements Engine {
 
   async removeImage(ref: string, context?: CallContext): Promise<Action<void>> {
     const image = this.#image(ref)
-    return this.#act('image.remove', { kind: 'image', id: image.id, name: image.name }, context, () => {
+    return this.act('image.remove', { kind: 'image', id: image.id, name: image.name }, context, () => {
       this.images.delete(image.id)
     })
-  }
-
-  #operation(id: string): Kept {
-    const kept = this.operations.get(id)
-    if (kept === undefined) throw new RametError('NOT_FOUND', { message: `there is no operation ${id}` })
-    return kept
-  }
-
-  async listOperations(query: OperationQuery): Promise<Page<Operation>> {
-    return page([...this.operations.values()].map(({ operation }) => operation).reverse(), query)
-  }
-
-  async getOperation(id: string): Promise<Operation> {
-    return { ...this.#operation(id).operation }
-  }
-
-  async cancelOperation(id: string): Promise<Operation> {
-    this.calls.push('cancelOperation')
-    const { operation, cancel } = this.#operation(id)
-    if (isFinal(operation.state)) throw new RametError('ILLEGAL_STATE', { message: `${id} is over` })
-    cancel.abort()
-    return { ...operation }
-  }
-
-  async waitOperation(id: string, signal?: AbortSignal): Promise<Operation> {
-    const { operation, done } = this.#operation(id)
-    const aborted = new Promise<never>((_, reject) => {
-      signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
-    })
-    await Promise.race([done.catch(() => {}), aborted])
-    return { ...operation }
-  }
-
-  subscribeEvents({ afterId }: { afterId?: number | undefined }, listener: (event: Event) => void): EventSubscription {
-    if (afterId !== undefined)
-      for (const event of this.events) if (event.id > afterId && event.id >= this.oldestEventId) listener(event)
-    this.bus.on('event', listener)
-    return {
-      missed: afterId !== undefined && afterId + 1 < this.oldestEventId,
-      latestId: this.events.length,
-      unsubscribe: () => this.bus.off('event', listener),
-    }
   }
 
   #process(execId: string): FakeProcess {
@@ -403,8 +294,8 @@ export class FakeEngine implements Engine {
   }
 
   async startExec(ref: string, request: ExecStart): Promise<ExecSession> {
-    this.#called('startExec')
-    this.#vm(ref)
+    this.called('startExec')
+    this.vm(ref)
     const execId = request.execId ?? newId('exec')
     const process = this.processes.get(execId) ?? new FakeProcess(execId, request)
     this.processes.set(execId, process)
@@ -413,23 +304,23 @@ export class FakeEngine implements Engine {
   }
 
   async attachExec(ref: string, execId: string, attach: ExecAttach): Promise<ExecSession> {
-    this.#called('attachExec')
-    this.#vm(ref)
+    this.called('attachExec')
+    this.vm(ref)
     return this.#attach(this.#process(execId), attach)
   }
 
   async listExecs(ref: string): Promise<Exec[]> {
-    this.#vm(ref)
+    this.vm(ref)
     return [...this.processes.values()].map((process) => process.info())
   }
 
   async signalExec(ref: string, execId: string, signal: string): Promise<void> {
-    this.#vm(ref)
+    this.vm(ref)
     this.#process(execId).end({ signal })
   }
 
   async removeExec(ref: string, execId: string): Promise<void> {
-    this.#vm(ref)
+    this.vm(ref)
     this.#process(execId)
     this.processes.delete(execId)
   }
@@ -441,8 +332,8 @@ export class FakeEngine implements Engine {
   }
 
   async readFile(ref: string, path: string, range: { offset: number; lengthBytes?: number | undefined }) {
-    this.#called('readFile')
-    this.#vm(ref)
+    this.called('readFile')
+    this.vm(ref)
     const end = range.lengthBytes === undefined ? undefined : range.offset + range.lengthBytes
     const bytes = this.#file(path).subarray(range.offset, end)
     async function* body() {
@@ -456,8 +347,8 @@ export class FakeEngine implements Engine {
   }
 
   async writeFile(ref: string, path: string, body: AsyncIterable<Uint8Array>): Promise<FileEntry> {
-    this.#called('writeFile')
-    this.#vm(ref)
+    this.called('writeFile')
+    this.vm(ref)
     const chunks: Uint8Array[] = []
     for await (const chunk of body) chunks.push(chunk)
     this.files.set(path, Buffer.concat(chunks))
@@ -465,37 +356,37 @@ export class FakeEngine implements Engine {
   }
 
   async statFile(ref: string, path: string): Promise<FileEntry> {
-    this.#vm(ref)
+    this.vm(ref)
     return fileEntry(path, this.#file(path).length)
   }
 
   async listFiles(ref: string, path: string): Promise<FileEntry[]> {
-    this.#vm(ref)
+    this.vm(ref)
     return [...this.files]
       .filter(([name]) => name.startsWith(path))
       .map(([name, { length }]) => fileEntry(name, length))
   }
 
   async makeDirectory(ref: string, { path }: { path: string }): Promise<FileEntry> {
-    this.#vm(ref)
+    this.vm(ref)
     return { ...fileEntry(path, 0), kind: 'directory' }
   }
 
   async removeFile(ref: string, path: string): Promise<void> {
-    this.#vm(ref)
+    this.vm(ref)
     this.#file(path)
     this.files.delete(path)
   }
 
   async renameFile(ref: string, { from, to }: { from: string; to: string }): Promise<FileEntry> {
-    this.#vm(ref)
+    this.vm(ref)
     this.files.set(to, this.#file(from))
     this.files.delete(from)
     return await this.statFile(ref, to)
   }
 
   async watchFiles(ref: string, path: string, _options: unknown, signal: AbortSignal) {
-    this.#vm(ref)
+    this.vm(ref)
     const bus = this.bus
     async function* watch(): AsyncGenerator<FileEvent> {
       yield { type: 'created', path: `${path}/a`, kind: 'file' }
@@ -506,18 +397,18 @@ export class FakeEngine implements Engine {
   }
 
   async listPorts(ref: string): Promise<Port[]> {
-    return this.#vm(ref).ports
+    return this.vm(ref).ports
   }
 
   async publishPort(ref: string, { guestPort, hostPort, hostAddress }: PortPublish): Promise<Port> {
-    this.#called('publishPort')
+    this.called('publishPort')
     const port = { guestPort, hostPort: hostPort ?? 40_000, hostAddress }
-    this.#vm(ref).ports.push(port)
+    this.vm(ref).ports.push(port)
     return port
   }
 
   async unpublishPort(ref: string, guestPort: number): Promise<void> {
-    const vm = this.#vm(ref)
+    const vm = this.vm(ref)
     if (!vm.ports.some((port) => port.guestPort === guestPort))
       throw new RametError('NOT_FOUND', { message: `port ${guestPort} of “${vm.name}” is not published` })
     vm.ports = vm.ports.filter((port) => port.guestPort !== guestPort)
@@ -546,7 +437,7 @@ export class FakeEngine implements Engine {
   }
 
   async tree(ref?: string): Promise<Tree> {
-    if (ref !== undefined) this.#vm(ref)
+    if (ref !== undefined) this.vm(ref)
     const nodes = [...this.vms.values()].map(({ id, name, state, generation }) => ({
       kind: 'vm' as const,
       id,
@@ -561,6 +452,7 @@ export class FakeEngine implements Engine {
     return {
       vmsByState: { running: this.vms.size },
       templatesByState: {},
+      snapshotsByState: { ready: this.snapshots.size },
       operationsByState: {},
       armedCount: 3,
       privateBytes: 4 * MiB,
@@ -582,14 +474,6 @@ export class FakeEngine implements Engine {
   ready(): boolean {
     return this.isReady
   }
-}
-
-function page<T>(all: T[], { limit, cursor }: PageQuery): Page<T> {
-  const from = cursor === undefined ? 0 : Number(cursor)
-  if (!Number.isSafeInteger(from) || from < 0)
-    throw new RametError('INVALID_ARGUMENT', { message: 'query.cursor: not a cursor of this list' })
-  const items = all.slice(from, from + limit)
-  return { items, ...(from + limit < all.length ? { nextCursor: String(from + limit) } : {}) }
 }
 
 function fileEntry(path: string, sizeBytes: number): FileEntry {

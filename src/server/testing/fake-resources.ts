@@ -1,4 +1,5 @@
 import type { Image } from '../../api/image.ts'
+import type { Snapshot } from '../../api/snapshot.ts'
 import type { Template } from '../../api/template.ts'
 import type { Vm } from '../../api/vm.ts'
 import type { VmCreate } from '../../api/vm-create.ts'
@@ -55,6 +56,36 @@ export function fakeTemplate(name: string): Template {
     armedCount: 0,
     childCount: 0,
     labels: {},
+    createdAt: now(),
+  }
+}
+
+export function fakeSnapshot(name: string, vm: Vm, labels: Record<string, string> = {}): Snapshot {
+  return {
+    id: newId('snap'),
+    name,
+    state: 'ready',
+    vm: { id: vm.id, name: vm.name },
+    image: vm.image,
+    machine: 'pc-q35-7.2',
+    accelerator: 'tcg',
+    qemuVersion: '7.2.0',
+    cpus: vm.cpus,
+    memoryBytes: vm.memoryBytes,
+    disks: [],
+    nics: [],
+    memory: {
+      storedBytes: 20 * MiB,
+      pages: vm.memoryBytes / 4096,
+      zeroPages: vm.memoryBytes / 8192,
+      basePages: 0,
+      order: 'virtual',
+      orderReason: 'page tables of 4 levels were found, of 12 processes',
+    },
+    diskBytes: 0,
+    digest: '00',
+    restoreCount: 0,
+    labels,
     createdAt: now(),
   }
 }

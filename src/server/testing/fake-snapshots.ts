@@ -1,0 +1,57 @@
+import type { Page } from '../../api/primitives.ts'
+import type { Snapshot, SnapshotCreate, SnapshotUpdate } from '../../api/snapshot.ts'
+import type { Vm } from '../../api/vm.ts'
+import type { Action, CallContext, SnapshotMethods, SnapshotQuery } from '../../engine/contract.ts'
+import { RametError } from '../../shared/errors.ts'
+import { inventName } from '../../shared/ids.ts'
+import { FakeOperations, pageOf } from './fake-operations.ts'
+import { fakeSnapshot } from './fake-resources.ts'
+
+/** The snapshots of the engine in memory. */
+export abstract class FakeSnapshots extends FakeOperations implements SnapshotMethods {
+  readonly snapshots = new Map<string, Snapshot>()
+
+  protected abstract vm(ref: string): Vm
+
+  async createSnapshot(vmRef: string, request: SnapshotCreate, context?: CallContext): Promise<Action<Snapshot>> {
+    this.called('createSnapshot')
+    const vm = this.vm(vmRef)
+    if (request.name !== undefined && [...this.snapshots.values()].some(({ name }) => name === request.name))
+      throw new RametError('NAME_TAKEN', { message: `there is a snapshot “${request.name}” already` })
+    const snapshot = fakeSnapshot(request.name ?? inventName(), vm, request.labels)
+    return this.act('snapshot.create', targetOf(snapshot), context, () => this.#add(snapshot))
+  }
+
+  async listSnapshots(query: SnapshotQuery): Promise<Page<Snapshot>> {
+    return pageOf([...this.snapshots.values()], query)
+  }
+
+  async getSnapshot(ref: string): Promise<Snapshot> {
+    return this.#snapshot(ref)
+  }
+
+  async updateSnapshot(ref: string, { ttlSeconds, ...changes }: SnapshotUpdate): Promise<Snapshot> {
+    return Object.assign(this.#snapshot(ref), changes, { ttlSeconds: ttlSeconds ?? undefined })
+  }
+
+  async removeSnapshot(ref: string, context?: CallContext): Promise<Action<void>> {
+    const snapshot = this.#snapshot(ref)
+    return this.act('snapshot.remove', targetOf(snapshot), context, () => {
+      this.snapshots.delete(snapshot.id)
+    })
+  }
+
+  #add(snapshot: Snapshot): Snapshot {
+    this.snapshots.set(snapshot.id, snapshot)
+    this.emit('snapshot.created', targetOf(snapshot))
+    return snapshot
+  }
+
+  #snapshot(ref: string): Snapshot {
+    const snapshot = this.snapshots.get(ref) ?? [...this.snapshots.values()].find(({ name }) => name === ref)
+    if (snapshot === undefined) throw new RametError('SNAPSHOT_NOT_FOUND', { message: `there is no snapshot “${ref}”` })
+    return snapshot
+  }
+}
+
+const targetOf = ({ id, name }: Snapshot) => ({ kind: 'snapshot' as const, id, name })
