@@ -1,8 +1,8 @@
 import type { Image, ImageBuildInput, ImageImportInput } from '../api/image.ts'
 import { type ActionOptions, act } from './action.ts'
+import { type CallOptions, split } from './call-options.ts'
 import { allRows } from './pages.ts'
 import { path, type Transport } from './transport.ts'
-import { type CallOptions, split } from './vm.ts'
 
 /** Options of {@link Images.import}. */
 export type ImageImportOptions = Omit<ImageImportInput, 'replace'> & { replace?: boolean } & ActionOptions

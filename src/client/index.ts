@@ -8,6 +8,7 @@ export type { Layer, VmLayers } from '../api/layers.ts'
 export type { Operation, Progress } from '../api/operation.ts'
 export type { Port } from '../api/port.ts'
 export type { Problem } from '../api/problem.ts'
+export type { Snapshot as SnapshotInfo, SnapshotState } from '../api/snapshot.ts'
 export type { VmStats } from '../api/stats.ts'
 export type { Template as TemplateInfo } from '../api/template.ts'
 export type { Timings } from '../api/timings.ts'
@@ -15,6 +16,7 @@ export type { Tree, TreeNode } from '../api/tree.ts'
 export type { Vm as VmInfo, VmState } from '../api/vm.ts'
 export type { ErrorCode } from '../shared/errors.ts'
 export type { ActionOptions } from './action.ts'
+export type { CallOptions } from './call-options.ts'
 export { CommandHandle, type CommandResult } from './command-handle.ts'
 export { type CommandConnectOptions, type CommandRunOptions, Commands, type OutputCallback } from './commands.ts'
 export type { RametOptions } from './connect.ts'
@@ -26,10 +28,11 @@ export { type OperationListOptions, Operations } from './operations.ts'
 export { Pty, type PtyCreateOptions } from './pty.ts'
 export { Ramet } from './ramet.ts'
 export { defaultDataDirectory } from './settings.ts'
+export { Snapshot } from './snapshot.ts'
+export { type SnapshotListOptions, type SnapshotOptions, Snapshots } from './snapshots.ts'
 export { Template } from './template.ts'
 export { type TemplateCreateOptions, Templates } from './templates.ts'
 export {
-  type CallOptions,
   type ForkOptions,
   type ForkReport,
   type LogsOptions,

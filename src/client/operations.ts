@@ -1,8 +1,8 @@
 import type { Operation, OperationKind, OperationState } from '../api/operation.ts'
 import { type ActionOptions, cancelOperation, waitForOperation } from './action.ts'
+import type { CallOptions } from './call-options.ts'
 import { allRows } from './pages.ts'
 import { path, type Transport } from './transport.ts'
-import type { CallOptions } from './vm.ts'
 
 /** Which operations to list. */
 export interface OperationListOptions extends CallOptions {

@@ -1,13 +1,14 @@
 import type { Event } from '../api/event.ts'
 import type { DoctorReport, HostInfo, Version } from '../api/host.ts'
 import type { Tree } from '../api/tree.ts'
+import type { CallOptions } from './call-options.ts'
 import { connect, type RametOptions } from './connect.ts'
 import { type EventsOptions, followEvents } from './events.ts'
 import { Images } from './images.ts'
 import { Operations } from './operations.ts'
+import { Snapshots } from './snapshots.ts'
 import { Templates } from './templates.ts'
 import type { Transport } from './transport.ts'
-import type { CallOptions } from './vm.ts'
 import { Vms } from './vms.ts'
 
 /**
@@ -24,6 +25,7 @@ export class Ramet {
   readonly #transport: Transport
   readonly vms: Vms
   readonly templates: Templates
+  readonly snapshots: Snapshots
   readonly images: Images
   readonly operations: Operations
 
@@ -31,6 +33,7 @@ export class Ramet {
     this.#transport = connect(options)
     this.vms = new Vms(this.#transport)
     this.templates = new Templates(this.#transport)
+    this.snapshots = new Snapshots(this.#transport)
     this.images = new Images(this.#transport)
     this.operations = new Operations(this.#transport)
   }

@@ -1,16 +1,9 @@
 import type { Template as TemplateInfo, TemplateUpdate } from '../api/template.ts'
 import { type ActionOptions, act } from './action.ts'
+import type { CallOptions } from './call-options.ts'
 import type { ForkError } from './errors.ts'
 import { path, type Transport } from './transport.ts'
-import {
-  type CallOptions,
-  type ForkOptions,
-  type ForkReport,
-  forkAllFrom,
-  forkFrom,
-  forkReportFrom,
-  type Vm,
-} from './vm.ts'
+import { type ForkOptions, type ForkReport, forkAllFrom, forkFrom, forkReportFrom, type Vm } from './vm.ts'
 
 /**
  * A vm that was stopped in the state wanted and sealed: children are forked from it in milliseconds.

@@ -1,9 +1,10 @@
 import type { TemplateCreated, TemplateCreateInput, Template as TemplateInfo, TemplateState } from '../api/template.ts'
 import { type ActionOptions, act } from './action.ts'
+import { type CallOptions, split } from './call-options.ts'
 import { allRows } from './pages.ts'
 import { Template } from './template.ts'
 import { path, type Transport } from './transport.ts'
-import { type CallOptions, split, Vm } from './vm.ts'
+import { Vm } from './vm.ts'
 
 /** What a template is made from (`from: 'vm'` or `from: 'image'`), and how to wait. */
 export type TemplateCreateOptions = TemplateCreateInput & ActionOptions

@@ -1,15 +1,19 @@
 import type { ForkRequestInput, ForkResult } from '../api/fork.ts'
 import type { VmLayers } from '../api/layers.ts'
 import type { Port, PortPublish } from '../api/port.ts'
+import type { Snapshot as SnapshotInfo } from '../api/snapshot.ts'
 import type { VmStats } from '../api/stats.ts'
 import type { Vm as VmInfo } from '../api/vm.ts'
 import type { VmCloneInput, VmCreateInput, VmStop, VmUpdate } from '../api/vm-create.ts'
 import { type ActionOptions, act, actAtOnce } from './action.ts'
+import { type CallOptions, split } from './call-options.ts'
 import { Commands } from './commands.ts'
 import { connect, type RametOptions } from './connect.ts'
 import { ForkError, localError, RametApiError } from './errors.ts'
 import { Files } from './files.ts'
 import { Pty } from './pty.ts'
+import { Snapshot } from './snapshot.ts'
+import type { SnapshotOptions } from './snapshots.ts'
 import { type ApiRequest, path, type Transport } from './transport.ts'
 
 /** Options of a fork: those of the wire, and how to wait. */
@@ -31,10 +35,6 @@ export type VmCreateOptions = (
     })
 ) &
   ActionOptions & { ttlMs?: number }
-
-export interface CallOptions {
-  signal?: AbortSignal
-}
 
 /** Options of {@link Vm.logs}. */
 export interface LogsOptions extends CallOptions {
@@ -194,6 +194,18 @@ export class Vm implements AsyncDisposable {
     return await forkReportFrom(this.#transport, `${this.#path()}/fork`, options)
   }
 
+  /**
+   * Saves its memory, devices and disks. It is stopped for a moment, as for a fork, and runs on while its memory is
+   * saved; one that is paused stays so.
+   *
+   * @throws RametApiError `ILLEGAL_STATE`, `NAME_TAKEN`, `NO_SPACE`, `GUEST_UNREACHABLE`, `PAUSE_TOO_LONG`
+   */
+  async snapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
+    const { wire, action } = split(options)
+    const request: ApiRequest = { method: 'POST', path: `${this.#path()}/snapshots`, json: wire }
+    return new Snapshot(this.#transport, await act<SnapshotInfo>(this.#transport, request, action))
+  }
+
   /** Copies its disks into a new vm, which boots instead of going on. @throws RametApiError `NAME_TAKEN`, `NO_SPACE` */
   async clone(options: VmCloneInput & ActionOptions = {}): Promise<Vm> {
     const { wire, action } = split(options)
@@ -316,19 +328,4 @@ export async function forkRaw(
   // Whoever wants to be told of the stages needs the operation while it is under way.
   if (action.onProgress !== undefined) return await act<ForkResult>(transport, request, action)
   return await actAtOnce<ForkResult>(transport, request, action)
-}
-
-/** Takes apart what goes over the wire and what stays here. @internal */
-export function split<T extends ActionOptions & { ttlMs?: number }>(
-  options: T,
-): { wire: Omit<T, keyof ActionOptions | 'ttlMs'> & { ttlSeconds?: number }; action: ActionOptions } {
-  const { signal, onProgress, idempotencyKey, ttlMs, ...wire } = options
-  return {
-    wire: ttlMs === undefined ? wire : { ...wire, ttlSeconds: ttlMs / 1000 },
-    action: {
-      ...(signal === undefined ? {} : { signal }),
-      ...(onProgress === undefined ? {} : { onProgress }),
-      ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-    },
-  }
 }

@@ -1,7 +1,8 @@
 import type { Vm as VmInfo, VmState } from '../api/vm.ts'
+import type { CallOptions } from './call-options.ts'
 import { allRows } from './pages.ts'
 import { path, type Transport } from './transport.ts'
-import { type CallOptions, createVm, Vm, type VmCreateOptions } from './vm.ts'
+import { createVm, Vm, type VmCreateOptions } from './vm.ts'
 
 /** Which vms to list. */
 export interface VmListOptions extends CallOptions {

@@ -1,0 +1,41 @@
+import type { SnapshotCreateInput, Snapshot as SnapshotInfo, SnapshotState } from '../api/snapshot.ts'
+import type { ActionOptions } from './action.ts'
+import type { CallOptions } from './call-options.ts'
+import { allRows } from './pages.ts'
+import { Snapshot } from './snapshot.ts'
+import { path, type Transport } from './transport.ts'
+
+/** Options of {@link Vm.snapshot}. */
+export type SnapshotOptions = SnapshotCreateInput & ActionOptions & { ttlMs?: number }
+
+/** Which snapshots to list. */
+export interface SnapshotListOptions extends CallOptions {
+  state?: readonly SnapshotState[]
+  /** Each `key` or `key=value`; all must match. */
+  label?: readonly string[]
+  /** Id or name of the vm that they are of, which may be gone. */
+  vm?: string
+}
+
+/** The snapshots of a daemon. Got from `ramet.snapshots`; made by {@link Vm.snapshot}. */
+export class Snapshots {
+  readonly #transport: Transport
+
+  /** @internal */
+  constructor(transport: Transport) {
+    this.#transport = transport
+  }
+
+  /** A snapshot by id or name. @throws RametApiError `SNAPSHOT_NOT_FOUND` */
+  async get(ref: string, options: CallOptions = {}): Promise<Snapshot> {
+    const request = { path: path`/v1/snapshots/${ref}`, signal: options.signal }
+    return new Snapshot(this.#transport, await this.#transport.json<SnapshotInfo>(request))
+  }
+
+  /** All snapshots, oldest first. @throws RametApiError */
+  async list(options: SnapshotListOptions = {}): Promise<Snapshot[]> {
+    const { signal, ...query } = options
+    const rows = await allRows<SnapshotInfo>(this.#transport, { path: '/v1/snapshots', query: { ...query }, signal })
+    return rows.map((info) => new Snapshot(this.#transport, info))
+  }
+}
