@@ -5,7 +5,8 @@
 import type { Context } from './context.ts'
 
 /** What can be offered when somebody presses Tab. */
-export type Completes = 'vm' | 'template' | 'image' | 'operation' | 'source' | 'any' | 'file' | readonly string[]
+export type CompletedKind = 'vm' | 'template' | 'snapshot' | 'image' | 'operation' | 'source' | 'any'
+export type Completes = CompletedKind | 'file' | readonly string[]
 
 export interface ArgumentSpec<T> {
   readonly description: string

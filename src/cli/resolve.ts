@@ -1,5 +1,5 @@
 import { RametApiError } from '../client/errors.ts'
-import type { Image, Operation, Ramet, Template, Vm } from '../client/index.ts'
+import type { Image, Operation, Ramet, Snapshot, Template, Vm } from '../client/index.ts'
 import { RametError } from '../shared/errors.ts'
 import { nearest } from './suggest.ts'
 
@@ -30,6 +30,14 @@ export function resolveTemplate(ramet: Ramet, text: string, signal: AbortSignal)
     noun: 'template',
     get: (ref) => ramet.templates.get(ref, { signal }),
     list: () => ramet.templates.list({ signal }),
+  })
+}
+
+export function resolveSnapshot(ramet: Ramet, text: string, signal: AbortSignal): Promise<Snapshot> {
+  return resolve(text, {
+    noun: 'snapshot',
+    get: (ref) => ramet.snapshots.get(ref, { signal }),
+    list: () => ramet.snapshots.list({ signal }),
   })
 }
 

@@ -92,6 +92,23 @@ export const sections: readonly Section[] = [
           { name: 'rm', summary: 'Remove templates', load: () => import('./commands/template-rm.ts') },
         ],
       },
+      {
+        name: 'snapshot',
+        aliases: ['snapshots'],
+        summary: 'Vms saved as they were at one moment',
+        description:
+          'A snapshot is the memory, the devices and the disks of a vm at one moment, saved on disk. The vm goes on; what is saved stays when it is gone, and moves to other hosts as one file.',
+        verbs: [
+          { name: 'create', summary: 'Save a vm, which runs on', load: () => import('./commands/snapshot-create.ts') },
+          { name: 'ls', summary: 'List snapshots', load: () => import('./commands/snapshot-ls.ts') },
+          {
+            name: 'inspect',
+            summary: 'Show all that is known of a snapshot',
+            load: () => import('./commands/snapshot-inspect.ts'),
+          },
+          { name: 'rm', summary: 'Remove snapshots', load: () => import('./commands/snapshot-rm.ts') },
+        ],
+      },
       { name: 'tree', summary: 'Draw what was forked from what', load: () => import('./commands/tree.ts') },
     ],
   },

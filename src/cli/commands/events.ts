@@ -4,7 +4,7 @@ import { line, note } from '../io.ts'
 import { oneOf, wholeNumber } from '../parse/number.ts'
 import { describeStage } from '../progress.ts'
 
-const kinds = ['vm', 'template', 'image', 'operation', 'host'] as const
+const kinds = ['vm', 'template', 'snapshot', 'image', 'operation', 'host'] as const
 
 export default defineCommand({
   description:
@@ -15,7 +15,11 @@ export default defineCommand({
   ],
   arguments: {},
   options: {
-    kind: list('--kind <kind>', 'only of vm, template, image, operation or host; repeat for more', oneOf(...kinds)),
+    kind: list(
+      '--kind <kind>',
+      'only of vm, template, snapshot, image, operation or host; repeat for more',
+      oneOf(...kinds),
+    ),
     after: parsed('--after <id>', 'begin after this event', wholeNumber(0, Number.MAX_SAFE_INTEGER)),
   },
   run: async ({ options }, context) => {

@@ -1,5 +1,6 @@
 import { Ramet } from '../../client/index.ts'
 import { defaultDataDirectory } from '../../client/settings.ts'
+import type { CompletedKind } from '../command.ts'
 import { type Io, line } from '../io.ts'
 import { candidates } from './complete.ts'
 import { completionModel } from './model.ts'
@@ -18,12 +19,13 @@ export async function answerCompletion(words: readonly string[], io: Io): Promis
 }
 
 /** Asks a daemon that runs; none is started for this. */
-async function namesFor(kind: 'vm' | 'template' | 'image' | 'operation' | 'source' | 'any', io: Io): Promise<string[]> {
+async function namesFor(kind: CompletedKind, io: Io): Promise<string[]> {
   const url = io.env.RAMET_API_URL
   const where = url ? { url, token: io.env.RAMET_API_KEY } : { dataDirectory: defaultDataDirectory(io.env) }
   const ramet = new Ramet({ ...where, signal: AbortSignal.timeout(patienceMs) })
   const vms = async () => (await ramet.vms.list()).map((vm) => vm.name)
   const templates = async () => (await ramet.templates.list()).map((template) => template.name)
+  const snapshots = async () => (await ramet.snapshots.list()).map((snapshot) => snapshot.name)
   const images = async () =>
     (await ramet.images.list()).map((image) => (image.tag === 'latest' ? image.name : `${image.name}:${image.tag}`))
   const operations = async () => (await ramet.operations.list()).map((operation) => operation.id)
@@ -32,6 +34,8 @@ async function namesFor(kind: 'vm' | 'template' | 'image' | 'operation' | 'sourc
       return await vms()
     case 'template':
       return await templates()
+    case 'snapshot':
+      return await snapshots()
     case 'image':
       return await images()
     case 'operation':
@@ -39,6 +43,6 @@ async function namesFor(kind: 'vm' | 'template' | 'image' | 'operation' | 'sourc
     case 'source':
       return [...(await templates()), ...(await vms())]
     case 'any':
-      return [...(await vms()), ...(await templates()), ...(await images())]
+      return [...(await vms()), ...(await templates()), ...(await snapshots()), ...(await images())]
   }
 }

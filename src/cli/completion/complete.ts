@@ -1,4 +1,4 @@
-import type { Completes } from '../command.ts'
+import type { CompletedKind, Completes } from '../command.ts'
 import { entries } from '../table.ts'
 import type { CompletedCommand, CompletedOption } from './model.ts'
 
@@ -6,7 +6,7 @@ import type { CompletedCommand, CompletedOption } from './model.ts'
 export interface Candidates {
   words: string[]
   /** names of these things, which the daemon knows */
-  names?: 'vm' | 'template' | 'image' | 'operation' | 'source' | 'any' | undefined
+  names?: CompletedKind | undefined
   /** files, which the shell knows */
   files: boolean
 }
