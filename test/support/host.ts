@@ -189,9 +189,10 @@ export class Host {
     }
   }
 
-  /** Removes all vms and templates, children before parents. */
+  /** Removes all vms, snapshots and templates, children before parents. */
   async clear(): Promise<void> {
     await this.clearVms()
+    for (const snapshot of await this.ramet.snapshots.list()) await snapshot.remove()
     const templates = await this.ramet.templates.list()
     for (const template of templates.reverse()) await template.remove()
   }

@@ -24,7 +24,7 @@ export function findLeaks(dataDir: string, before: HostState): string[] {
       .map((path) => `control group ${path}`),
     ...linesWith('/proc/net/unix', dataDir).map((line) => `socket ${line}`),
     ...linesWith('/proc/self/mountinfo', dataDir).map((line) => `mount ${line}`),
-    ...['vms', 'templates', 'deltas', 'consoles']
+    ...['vms', 'templates', 'deltas', 'snapshots', 'consoles']
       .flatMap((name) => namesIn(join(dataDir, name)).map((entry) => `${name}/${entry}`))
       .map((path) => `file ${path}`),
     ...namesIn(dataDir)
@@ -47,6 +47,7 @@ const lasting: ReadonlySet<string> = new Set([
   'ramet.db',
   'ramet.db-shm',
   'ramet.db-wal',
+  'snapshots',
   'templates',
   'token',
   'vms',

@@ -4,12 +4,13 @@ import { keepersOf, namesIn, processesOf } from './leaks.ts'
 
 /**
  * Fails unless what is on the host is exactly what the daemon knows of: a QEMU for each vm that runs, a directory for
- * each vm and template, a keeper for each resident template.
+ * each vm, snapshot and template, a keeper for each resident template.
  */
 export async function assertInOrder(host: Host, when: string): Promise<void> {
   // Armed children come and go by themselves; tests of order use templates without.
   const vms = await host.ramet.vms.list()
   const templates = await host.ramet.templates.list()
+  const snapshots = await host.ramet.snapshots.list()
   const expectedPids = [
     host.daemon.pid,
     ...vms.flatMap((vm) => (vm.info.pid === undefined ? [] : [vm.info.pid])),
@@ -22,4 +23,5 @@ export async function assertInOrder(host: Host, when: string): Promise<void> {
   const ids = (things: readonly { id: string }[]) => things.map(({ id }) => id).sort()
   assert.deepEqual(namesIn(`${host.dataDir}/vms`).sort(), ids(vms), `${when}: directories of vms`)
   assert.deepEqual(namesIn(`${host.dataDir}/templates`).sort(), ids(templates), `${when}: directories of templates`)
+  assert.deepEqual(namesIn(`${host.dataDir}/snapshots`).sort(), ids(snapshots), `${when}: directories of snapshots`)
 }
