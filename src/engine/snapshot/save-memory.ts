@@ -2,7 +2,8 @@ import { join } from 'node:path'
 import type { BaseReference } from '../../checkpoint/file/manifest.ts'
 import { type SavedCheckpoint, saveCheckpoint } from '../../checkpoint/save/save.ts'
 import type { OpenBase } from '../../memory/base.ts'
-import { readStoredBase } from '../../memory/store.ts'
+import { contentDigest } from '../../memory/base-manifest.ts'
+import { readStoredManifest } from '../../memory/stored-base.ts'
 import { isRametError } from '../../shared/errors.ts'
 import { faultPoint } from '../../shared/fault.ts'
 import type { EngineContext } from '../context.ts'
@@ -50,8 +51,8 @@ export function templateOf(context: EngineContext, { id }: OpenBase): TemplateRe
 /** A base that is not on disk as it should be is no use to anybody who restores: its pages are copied then. */
 async function referenceTo(context: EngineContext, template: TemplateRecord): Promise<BaseReference | undefined> {
   try {
-    const { id, digest } = await readStoredBase(join(context.paths.template(template.id), baseFile))
-    return id === template.baseId ? { id, digest } : undefined
+    const manifest = await readStoredManifest(join(context.paths.template(template.id), baseFile))
+    return manifest.id === template.baseId ? { id: manifest.id, digest: contentDigest(manifest) } : undefined
   } catch (error) {
     if (!isRametError(error, 'NOT_FOUND') && !isRametError(error, 'BASE_DAMAGED')) throw error
     context.log.warn({ template: template.name, error: error.message }, 'its base is saved with a snapshot')
