@@ -2,7 +2,7 @@ import type { Line } from './line.ts'
 import type { PolicyView } from './policy.ts'
 
 export interface Gathered {
-  /** still to be sent, nearest first; pages of zeros among them */
+  /** still to be sent, nearest first, each once; pages of zeros among them */
   readonly pages: number[]
   /** the last position looked at; the start where there was nothing beside it */
   readonly end: number
@@ -17,7 +17,8 @@ const looksAtLeast = 64
  * the way are brought along and not counted: they cost nine bytes, and a guest that walks there waits for each otherwise.
  */
 export function gather(view: PolicyView, line: Line, from: number, step: 1 | -1, count: number): Gathered {
-  const pages: number[] = []
+  // A page may be mapped at several places of one neighbourhood.
+  const pages = new Set<number>()
   let found = 0
   let end = from
   for (let looked = 0; found < count && looked < looksAtLeast + count * looksPerPage; looked += 1) {
@@ -25,9 +26,9 @@ export function gather(view: PolicyView, line: Line, from: number, step: 1 | -1,
     const page = next === undefined ? undefined : line.pageAt(next)
     if (next === undefined || page === undefined) break
     end = next
-    if (view.isSent(page)) continue
-    pages.push(page)
+    if (pages.has(page) || view.isSent(page)) continue
+    pages.add(page)
     if (view.pages.kindOf(page) !== 'zero') found += 1
   }
-  return { pages, end }
+  return { pages: [...pages], end }
 }

@@ -5,7 +5,8 @@ import type { PageMap } from '../../file/page-map.ts'
 export interface PrefetchPolicy {
   /**
    * @param page of guest RAM that a guest stands still for
-   * @returns pages to bring along, those first that are likeliest to be asked for next; none that was sent, none twice
+   * @returns pages to bring along, those first that are likeliest to be asked for next; none that was sent, none twice; the
+   *   page itself may be among them
    */
   onFault(page: number): number[]
 }

@@ -81,7 +81,7 @@ export class Streams {
     const ahead = gather(this.#view, this.#line, position, 1, Math.ceil((windowPages * 3) / 4))
     const behind = gather(this.#view, this.#line, position, -1, Math.floor(windowPages / 4))
     this.#streams.push({ start: behind.end, end: ahead.end, windowPages, isMet: false })
-    return [...ahead.pages, ...behind.pages]
+    return [...new Set([...ahead.pages, ...behind.pages])]
   }
 
   #firstWindow(pages: number): number {

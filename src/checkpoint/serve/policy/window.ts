@@ -15,8 +15,7 @@ const retryFaults = 64
 export function around(view: PolicyView, line: Line, position: number, ahead: number, behind: number): number[] {
   const before = gather(view, line, position, 1, ahead).pages
   const after = gather(view, line, position, -1, behind).pages
-  const seen = new Set(before)
-  return [...before, ...after.filter((page) => !seen.has(page))]
+  return [...new Set([...before, ...after])]
 }
 
 /** As many pages on both sides, as they lie in guest RAM. */
