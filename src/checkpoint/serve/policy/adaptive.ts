@@ -2,8 +2,8 @@ import { FileLine, type Line, PhysicalLine, VirtualLine } from './line.ts'
 import type { PolicyView, PrefetchPolicy } from './policy.ts'
 import { type StreamLimits, Streams } from './streams.ts'
 
-const virtualLimits: StreamLimits = { streamCount: 64, firstPages: 8, maxPages: 512, reachPositions: 64 }
-const physicalLimits: StreamLimits = { streamCount: 32, firstPages: 16, maxPages: 128, reachPositions: 32 }
+const virtualLimits: StreamLimits = { streamCount: 64, firstPages: 8, maxPages: 512, reachPositions: 8 }
+const physicalLimits: StreamLimits = { streamCount: 32, firstPages: 16, maxPages: 128, reachPositions: 16 }
 
 /**
  * Follows each walk of the guest with a window of its own: along the address space that the fault is in, or, for pages

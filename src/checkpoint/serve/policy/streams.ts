@@ -8,7 +8,7 @@ export interface StreamLimits {
   /** pages of a stream's first window, and of its largest */
   readonly firstPages: number
   readonly maxPages: number
-  /** a fault so many positions beside what was brought belongs to the stream */
+  /** a fault so many positions beside what was brought belongs to the stream, or as many as its window is wide */
   readonly reachPositions: number
 }
 
@@ -21,8 +21,9 @@ interface Stream {
   isMet: boolean
 }
 
-/** Of the streams that were forgotten, those that were met again: below, first windows shrink; a quarter of it: none. */
-const usefulShare = 0.2
+/** Of the streams that were forgotten, those that were met again: below the first, first windows shrink; below the second, none. */
+const usefulShare = 0.3
+const uselessShare = 0.15
 /** How fast that share follows: about so many streams are remembered. */
 const memoryStreams = 16
 
@@ -51,8 +52,10 @@ export class Streams {
   }
 
   #find(position: number): Stream | undefined {
-    const reach = this.#limits.reachPositions
-    const index = this.#streams.findLastIndex(({ start, end }) => position >= start - reach && position <= end + reach)
+    const index = this.#streams.findLastIndex(({ start, end, windowPages }) => {
+      const reach = Math.max(this.#limits.reachPositions, windowPages)
+      return position >= start - reach && position <= end + reach
+    })
     const [stream] = index < 0 ? [] : this.#streams.splice(index, 1)
     if (stream !== undefined) this.#streams.push(stream)
     return stream
@@ -86,7 +89,7 @@ export class Streams {
 
   #firstWindow(pages: number): number {
     if (this.#metShare >= usefulShare) return pages
-    return this.#metShare >= usefulShare / 4 ? Math.ceil(pages / 4) : 0
+    return this.#metShare >= uselessShare ? Math.ceil(pages / 4) : 0
   }
 
   #remember(met: boolean): void {
