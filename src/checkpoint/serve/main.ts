@@ -14,7 +14,7 @@ import { PageServer } from './server.ts'
 async function main(): Promise<void> {
   const [dataDir = ''] = process.argv.slice(2)
   // Whatever is made here is for nobody else.
-  process.umask(0o077)
+  process.umask(0o177)
   const lockFd = openSync(join(dataDir, 'page-server.lock'), 'a', 0o600)
   if (!tryLock(lockFd)) throw new RametError('DAEMON_RUNNING', { message: `a page server already runs on ${dataDir}` })
   const log = pino({ base: { pid: process.pid } })

@@ -71,6 +71,21 @@ test('several walks at once do not disturb one another', () => {
   assert.ok(faultsOf('adaptive', { heap, ...rest }, mixed) <= heapPages / 20)
 })
 
+test('a walk that jumps to and fro on its way is followed too', () => {
+  const random = randomOf(13)
+  const { heap, ...rest } = world()
+  // In groups of a hundred pages, each in an order of its own.
+  const walk = Array.from({ length: heapPages / 100 }, (_, group) =>
+    heap.slice(group * 100, (group + 1) * 100),
+  ).flatMap((group) => group.map((page) => ({ page, at: random(1000) })).sort((one, other) => one.at - other.at))
+  const faults = faultsOf(
+    'adaptive',
+    { heap, ...rest },
+    walk.map(({ page }) => page),
+  )
+  assert.ok(faults <= heapPages / 20, `${faults} faults`)
+})
+
 test('a walk backwards is followed too', () => {
   const { heap, ...rest } = world()
   assert.ok(faultsOf('adaptive', { heap, ...rest }, heap.toReversed()) <= heapPages / 20)

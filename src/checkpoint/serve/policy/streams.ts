@@ -1,4 +1,4 @@
-import { gather } from './gather.ts'
+import { type Gathered, gather } from './gather.ts'
 import type { Line } from './line.ts'
 import type { PolicyView } from './policy.ts'
 
@@ -24,6 +24,8 @@ interface Stream {
 /** Of the streams that were forgotten, those that were met again: below the first, first windows shrink; below the second, none. */
 const usefulShare = 0.3
 const uselessShare = 0.15
+/** Brought along at once within a window that is not there yet. */
+const nearPages = 32
 /** How fast that share follows: about so many streams are remembered. */
 const memoryStreams = 16
 
@@ -64,16 +66,19 @@ export class Streams {
   #goOn(stream: Stream, position: number): number[] {
     if (!stream.isMet) this.#remember(true)
     stream.isMet = true
-    const step = position < stream.start ? -1 : 1
-    const isInside = step === 1 && position <= stream.end
-    // What lies ahead has been asked for, and is on its way.
-    if (isInside && stream.end - position > stream.windowPages / 2) return []
+    const isInside = position >= stream.start && position <= stream.end
+    // Asked for earlier, but the guest was faster, or it was dropped: what is beside it is needed now.
+    const near = isInside ? this.#gather(position, 1, nearPages).pages : []
+    if (isInside && stream.end - position > stream.windowPages / 2) return near
     stream.windowPages = Math.min(this.#limits.maxPages, Math.max(1, stream.windowPages) * 2)
-    const from = isInside ? stream.end : position
-    const { pages, end } = gather(this.#view, this.#line, from, step, stream.windowPages)
+    const step = position < stream.start ? -1 : 1
+    const { pages, end } = this.#gather(isInside ? stream.end : position, step, stream.windowPages)
+    // Left out by a walk that does not touch its pages one by one: it comes back to them.
+    const gap = isInside ? 0 : Math.min(Math.abs(position - stream.start), Math.abs(position - stream.end))
+    const skipped = gap === 0 ? [] : this.#gather(position, step === 1 ? -1 : 1, gap).pages
     stream.start = Math.min(stream.start, position, end)
     stream.end = Math.max(stream.end, position, end)
-    return pages
+    return [...new Set([...near, ...pages, ...skipped])]
   }
 
   #begin(position: number): number[] {
@@ -81,10 +86,14 @@ export class Streams {
     const forgotten = this.#streams.length >= streamCount ? this.#streams.shift() : undefined
     if (forgotten !== undefined && !forgotten.isMet) this.#remember(false)
     const windowPages = this.#firstWindow(firstPages)
-    const ahead = gather(this.#view, this.#line, position, 1, Math.ceil((windowPages * 3) / 4))
-    const behind = gather(this.#view, this.#line, position, -1, Math.floor(windowPages / 4))
+    const ahead = this.#gather(position, 1, Math.ceil((windowPages * 3) / 4))
+    const behind = this.#gather(position, -1, Math.floor(windowPages / 4))
     this.#streams.push({ start: behind.end, end: ahead.end, windowPages, isMet: false })
     return [...new Set([...ahead.pages, ...behind.pages])]
+  }
+
+  #gather(from: number, step: 1 | -1, count: number): Gathered {
+    return gather(this.#view, this.#line, from, step, count)
   }
 
   #firstWindow(pages: number): number {
