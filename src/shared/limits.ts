@@ -257,6 +257,8 @@ export const limits = {
   /** decompressed blocks that are kept, of all restores together */
   pageServerCacheBytes: 64 * MiB,
   pageServerWorkerCount: 4,
+  /** checked blocks of a stored base, 1 MiB each, of all restores over it together */
+  pageServerBaseCacheCount: 16,
   /** blocks that the fill has decompressed ahead, and asked a far store for */
   pageServerAheadBlocks: 4,
   pageServerFarAheadBlocks: 16,

@@ -1,44 +1,39 @@
-/** Checkpoints that are being restored, each open once however many restores it has. */
-import { RametError } from '../../shared/errors.ts'
+/** Opening what a restore reads: its checkpoint, and the base under it. */
+import { StoredBasePages } from '../../memory/stored-base-pages.ts'
+import { limits } from '../../shared/limits.ts'
+import { HttpRangeSource } from '../file/http-range-source.ts'
 import { FileSource, type RangeSource } from '../file/range-source.ts'
 import { Checkpoint } from '../file/read.ts'
+import type { BasePages } from './base-pages.ts'
 import type { OpenCheckpoint } from './block-store.ts'
 import { DelayedSource } from './delayed-source.ts'
 import type { RestoreRequest } from './protocol.ts'
+import { type Lease, Shared } from './shared.ts'
 
 type Wanted = Pick<RestoreRequest, 'checkpoint' | 'digest' | 'storeDelayMs'>
 
-interface Entry {
-  readonly opened: Promise<OpenCheckpoint & AsyncDisposable>
-  userCount: number
+/** A base by its place and its names: the catalogue's, and that of its content. */
+export interface WantedBase {
+  readonly path: string
+  readonly id: string
+  readonly digest: string
 }
 
+/** What restores read, each open once however many of them do. */
 export class OpenCheckpoints {
-  readonly #entries = new Map<string, Entry>()
+  readonly #checkpoints = new Shared<OpenCheckpoint & AsyncDisposable>()
+  readonly #bases = new Shared<BasePages>()
 
-  /**
-   * @returns the checkpoint, to be disposed of by this user; it is closed when the last one has
-   * @throws RametError `NOT_FOUND`, `CHECKPOINT_DAMAGED`, `CHECKPOINT_UNFIT`; what the source throws
-   */
-  async acquire(wanted: Wanted): Promise<OpenCheckpoint & AsyncDisposable> {
+  /** @throws RametError `NOT_FOUND`, `CHECKPOINT_DAMAGED`, `CHECKPOINT_UNFIT`; what the source throws */
+  acquire(wanted: Wanted): Promise<Lease<OpenCheckpoint>> {
     const key = JSON.stringify([wanted.checkpoint, wanted.digest, wanted.storeDelayMs])
-    const entry = this.#entries.get(key) ?? { opened: open(wanted), userCount: 0 }
-    entry.userCount += 1
-    this.#entries.set(key, entry)
-    const release = async () => {
-      entry.userCount -= 1
-      if (entry.userCount > 0) return
-      this.#entries.delete(key)
-      const opened = await entry.opened.catch(() => undefined)
-      await opened?.[Symbol.asyncDispose]()
-    }
-    try {
-      const { checkpoint, source, loads } = await entry.opened
-      return { checkpoint, source, loads, [Symbol.asyncDispose]: release }
-    } catch (error) {
-      await release()
-      throw error
-    }
+    return this.#checkpoints.acquire(key, () => open(wanted))
+  }
+
+  /** @throws RametError `NOT_FOUND`, `BASE_DAMAGED` also when it is another base than the one meant */
+  acquireBase({ path, id, digest }: WantedBase): Promise<Lease<BasePages>> {
+    const options = { id, digest, cacheCount: limits.pageServerBaseCacheCount }
+    return this.#bases.acquire(JSON.stringify([path, id, digest]), () => StoredBasePages.open(path, options))
   }
 }
 
@@ -61,5 +56,6 @@ async function open({ checkpoint, digest, storeDelayMs }: Wanted): Promise<OpenC
 
 async function openSource(checkpoint: RestoreRequest['checkpoint']): Promise<RangeSource & AsyncDisposable> {
   if ('path' in checkpoint) return FileSource.open(checkpoint.path)
-  throw new RametError('INVALID_ARGUMENT', { message: 'checkpoints on other hosts cannot be served yet' })
+  const source = new HttpRangeSource(checkpoint.url)
+  return Object.assign(source, { [Symbol.asyncDispose]: () => Promise.resolve() })
 }

@@ -4,9 +4,8 @@ import type { PageMap as LocalityMap } from '../../memory/page-tables/page-map.t
 import type { Clock } from '../../shared/clock.ts'
 import { RametError } from '../../shared/errors.ts'
 import type { Log } from '../../shared/log.ts'
-import type { BasePages } from './base-pages.ts'
 import type { BlockStore, OpenCheckpoint } from './block-store.ts'
-import type { OpenCheckpoints } from './open-checkpoints.ts'
+import type { OpenCheckpoints, WantedBase } from './open-checkpoints.ts'
 import { PageFeed, postcopyBlocks, RomPages } from './page-feed.ts'
 import { pushesWorkingSet } from './policy/choose.ts'
 import type { RestoreRequest } from './protocol.ts'
@@ -42,10 +41,10 @@ export async function prepareRestore(
   onFailed: (error: RametError) => void,
 ): Promise<PreparedRestore> {
   await using opened = new AsyncDisposableStack()
-  const open = opened.use(await context.checkpoints.acquire(request))
+  const open = opened.use(await context.checkpoints.acquire(request)).value
   const { checkpoint } = open
-  const base = await openBase(request, open)
-  if (base !== undefined) opened.use(base)
+  const wantedBase = wantedBaseOf(request, open)
+  const base = wantedBase && opened.use(await context.checkpoints.acquireBase(wantedBase)).value
   const [deviceBlob, romRuns] = await Promise.all([checkpoint.readDeviceState(), checkpoint.readRoms()])
   const roms = new RomPages(romRuns)
   const workingSet = workingSetOf(request, open)
@@ -63,12 +62,15 @@ export async function prepareRestore(
   return { restore: new Restore({ ...parts, connection }), record, workingSet, opened: opened.move() }
 }
 
-async function openBase(request: RestoreRequest, { checkpoint }: OpenCheckpoint): Promise<BasePages | undefined> {
-  const { base: wanted, counts } = checkpoint.manifest
-  if (counts.base === 0) return undefined
+/** Only the one that the checkpoint was made over will do: it is told by its content. */
+function wantedBaseOf(request: RestoreRequest, { checkpoint }: OpenCheckpoint): WantedBase | undefined {
+  const { base, counts } = checkpoint.manifest
+  if (counts.base === 0 || base === null) return undefined
   if (request.base === undefined)
-    throw new RametError('INVALID_ARGUMENT', { message: `the checkpoint needs the memory base ${wanted?.id}` })
-  throw new RametError('INVALID_ARGUMENT', { message: 'checkpoints over a stored base cannot be served yet' })
+    throw new RametError('INVALID_ARGUMENT', {
+      message: `the checkpoint of ${request.vmName} needs the memory base ${base.id}, which was not named`,
+    })
+  return { ...request.base, digest: base.digest }
 }
 
 function workingSetOf(request: RestoreRequest, { checkpoint }: OpenCheckpoint): WorkingSetFile | undefined {

@@ -75,26 +75,21 @@ export class Pump {
 
   /** @returns whether there was anything to do */
   async #sendExpected(): Promise<boolean> {
-    const { feed, send } = this.#parts
+    const { feed, isSent, send } = this.#parts
     const first = this.#expected.peek(this.#isOut)
     if (first === undefined) return false
-    const onHand = feed.onHand(first) ?? (await this.#fetch(first))
-    if (onHand === undefined) return true
     const pages = new Map<number, Buffer | undefined>()
-    const add = (page: number, data: Buffer | 'zero') => pages.set(page, data === 'zero' ? undefined : data)
-    // While that was read a guest may have asked for it, and have it.
-    if (!this.#isOut(first)) add(first, onHand)
-    while (pages.size < limits.pageServerBurstPages) {
-      const page = this.#expected.peek((candidate) => pages.has(candidate) || this.#isOut(candidate))
-      const data = page === undefined ? undefined : feed.onHand(page)
-      if (page === undefined || data === undefined) break
-      add(page, data)
+    const isOut = (page: number) => pages.has(page) || this.#isOut(page)
+    for (let page: number | undefined = first; page !== undefined; page = this.#expected.peek(isOut)) {
+      // A block that has to be decompressed is not waited for by what is on hand.
+      if (page !== first && feed.onHand(page) === undefined && feed.pages.placeOf(page) !== undefined) break
+      const data = feed.onHand(page) ?? (await this.#fetch(page))
+      if (data !== undefined) pages.set(page, data === 'zero' ? undefined : data)
+      if (pages.size >= limits.pageServerBurstPages) break
     }
-    if (pages.size > 0)
-      await send(
-        Array.from(pages, ([page, data]) => ({ page, data })),
-        'prefetch',
-      )
+    // Meanwhile a guest may have asked for some of them.
+    const out = Array.from(pages, ([page, data]) => ({ page, data })).filter(({ page }) => !isSent(page))
+    if (out.length > 0) await send(out, 'prefetch')
     return true
   }
 

@@ -23,7 +23,7 @@ export interface Checkpointed {
 export interface CheckpointChanges {
   /** of the guest's memory, before it is stored */
   readonly alter?: (memory: Buffer) => void
-  readonly order?: (memory: Buffer) => Uint32Array
+  readonly isBase?: (page: number) => boolean
   readonly write?: WriteOptions
   readonly parts?: Partial<CheckpointParts>
 }
@@ -81,12 +81,12 @@ export class ServedGuests implements AsyncDisposable {
       roms: template.roms,
       order: {
         ...{ kind: 'physical', reason: 'there is no kernel in it' },
-        pages: changes.order?.(memory) ?? Uint32Array.from({ length: pageCount }, (_, page) => page),
+        pages: Uint32Array.from({ length: pageCount }, (_, page) => page),
       },
       pages: {
         read: (page, into) => {
           memory.copy(into, 0, page * pageBytes, (page + 1) * pageBytes)
-          return 'data'
+          return changes.isBase?.(page) === true ? 'base' : 'data'
         },
       },
       ...changes.parts,
