@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import fc from 'fast-check'
 import { type ErrorCode, isRametError } from '../../shared/errors.ts'
 import { DelayedSource } from './delayed-source.ts'
 import { type HttpRangeOptions, HttpRangeSource } from './http-range-source.ts'
@@ -275,6 +276,41 @@ for (const url of [
       (error) => isRametError(error, 'INVALID_ARGUMENT') && !error.message.includes('secret'),
     )
   })
+
+test('whatever a server says of its range, the bytes asked for come, or an error', async () => {
+  await using server = await serveRanges(content)
+  const part = fc.oneof(
+    fc.nat(200_000).map(String),
+    fc.constantFrom('', '-', '*', '1000', '1999', '100000', '1e3', '9'.repeat(20)),
+  )
+  const range = fc.tuple(
+    fc.constantFrom('bytes ', 'bytes=', 'items ', ''),
+    part,
+    fc.constantFrom('-', '/', ' '),
+    part,
+    fc.constantFrom('/', '-', ''),
+    part,
+  )
+  const property = fc.asyncProperty(
+    fc.oneof(
+      range.map((parts) => parts.join('')),
+      fc.constant('bytes 1000-1999/100000'),
+    ),
+    fc.constantFrom(206, 206, 206, 416, 200, 204, 301, 404, 500, 599),
+    fc.nat(1200),
+    async (contentRange, status, length) => {
+      server.misbehave = (_, response) => {
+        response.writeHead(status, { 'content-range': contentRange }).end(content.subarray(1000, 1000 + length))
+        return true
+      }
+      const source = new HttpRangeSource(server.url, { ...quick, attemptCount: 1 })
+      const result = await source.readRange(1000, 1000).catch((error: unknown) => error)
+      if (Buffer.isBuffer(result)) assert.ok(result.equals(content.subarray(1000, 1000 + result.length)))
+      else assert.ok(isRametError(result) && result.code !== 'INTERNAL', String(result))
+    },
+  )
+  await fc.assert(property, { numRuns: 300 })
+})
 
 test('a delayed source gives what the other gives, later', async () => {
   for (const delayMs of [0, 0.2, 5]) {
