@@ -44,7 +44,7 @@ test('every page is what it was, in any order, with next to no cache', async () 
   for (const cacheCount of [1, 2, 100]) {
     await using pages = await StoredBasePages.open(path, { id: 'base-test-pages', cacheCount })
     assert.equal(pages.pageCount, pageCount)
-    for (let count = 0; count < pageCount; count += 1) await assertPage(pages, (count * 997) % pageCount)
+    for (let count = 0; count < 200; count += 1) await assertPage(pages, (count * 997) % pageCount)
     await Promise.all(Array.from({ length: pageCount }, (_, page) => assertPage(pages, page)))
     await assert.rejects(pages.read(pageCount, Buffer.alloc(4096)), { code: 'INTERNAL' })
   }
