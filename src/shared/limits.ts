@@ -262,6 +262,8 @@ export const limits = {
   /** blocks that the fill has decompressed ahead, and asked a far store for */
   pageServerAheadBlocks: 4,
   pageServerFarAheadBlocks: 16,
+  /** written to one QEMU and not yet taken by it, before nothing more is read from it */
+  pageServerQueueBytes: 16 * MiB,
   /** that a policy expected and that were not sent yet */
   pageServerExpectedPages: 4096,
   /** after a read that failed for another reason than a damaged file: the first pause, the longest, and how often */

@@ -139,18 +139,18 @@ test('a record puts what is new before what was known, and is cut at its end', a
   await withDirectory(async (directory) => {
     const file = { path: join(directory, 'set'), digest: 'a'.repeat(64), pageCount: 1000 }
     assert.deepEqual(await readExpected(file), [])
-    const first = new Record()
+    const first = new Record(1000)
     for (const page of [5, 6, 5, 7]) first.add(page)
     await writeRecord(file, first, 100)
     assert.deepEqual(await readExpected(file), [5, 6, 7])
-    const [one, other] = [new Record(), new Record()]
+    const [one, other] = [new Record(1000), new Record(1000)]
     one.add(9)
     other.add(6)
     other.add(11)
     // Two restores that end at once: neither loses what the other has found.
     await Promise.all([writeRecord(file, one, 100), writeRecord(file, other, 100)])
     assert.deepEqual(await readExpected(file), [6, 11, 9, 5, 7])
-    await writeRecord(file, new Record(), 4)
+    await writeRecord(file, new Record(1000), 4)
     assert.deepEqual(await readExpected(file), [6, 11, 9])
     assert.deepEqual(await readExpected({ ...file, digest: 'b'.repeat(64) }), [])
     assert.deepEqual(await readdir(directory), ['set'])

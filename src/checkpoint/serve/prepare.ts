@@ -50,7 +50,7 @@ export async function prepareRestore(
   const workingSet = workingSetOf(request, open)
   const expected = await expectedOf(request, workingSet)
   tally.workingSetPages = expected.length
-  const record = new Record()
+  const record = new Record(checkpoint.pages.pageCount)
   const parts = {
     ...{ request, open, roms, deviceBlob, tally, record, expected, clock: context.clock, onFailed },
     feed: new PageFeed({ open, base, blocks: context.blocks, tally }),

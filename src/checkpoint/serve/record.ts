@@ -7,21 +7,29 @@
  * time. Zeros are in it too: they cost nine bytes, and are waited for like others.
  */
 import { limits } from '../../shared/limits.ts'
+import { Bitmap } from '../file/bitmap.ts'
 import { readWorkingSetFile, type WorkingSet, writeWorkingSetFile } from '../file/working-set.ts'
 
 /** Pages in the order in which they were first needed. */
 export class Record {
-  readonly #seen = new Set<number>()
+  readonly #pages: number[] = []
+  readonly #seen: Bitmap
+
+  /** @param pageCount of guest RAM */
+  constructor(pageCount: number) {
+    this.#seen = new Bitmap(pageCount)
+  }
 
   add(page: number): void {
-    this.#seen.add(page)
+    if (this.#seen.get(page)) return
+    this.#seen.set(page)
+    this.#pages.push(page)
   }
 
   /** New pages first: the earlier ones are what did not have to be asked for. */
   mergedWith(earlier: readonly number[], maxCount: number): Uint32Array {
-    const merged = new Set(this.#seen)
-    for (const page of earlier) merged.add(page)
-    return Uint32Array.from([...merged].slice(0, maxCount))
+    const before = earlier.filter((page) => !this.#seen.get(page))
+    return Uint32Array.from([...this.#pages, ...before].slice(0, maxCount))
   }
 }
 

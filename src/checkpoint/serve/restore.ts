@@ -7,6 +7,8 @@ import { type Connection, type PostcopyBlock, PostcopySource } from '../../qemu/
 import type { Clock } from '../../shared/clock.ts'
 import { asRametError, type RametError } from '../../shared/errors.ts'
 import { faultPoint } from '../../shared/fault.ts'
+import { limits } from '../../shared/limits.ts'
+import { Bitmap } from '../file/bitmap.ts'
 import type { OpenCheckpoint } from './block-store.ts'
 import { Fill } from './fill.ts'
 import { Pace } from './pace.ts'
@@ -50,14 +52,21 @@ export class Restore {
   readonly #ended = new AbortController()
   /** pages that a guest stands still for, since when (monotonic) */
   readonly #awaited = new Map<number, number>()
-  /** brought along, so that their late use can be counted once */
-  readonly #prefetched = new Set<number>()
-  readonly #expected: ReadonlySet<number>
+  /** brought along; and of those, asked for while on their way */
+  readonly #prefetched: Bitmap
+  readonly #prefetchedUsed: Bitmap
+  /** of the working set: known already */
+  readonly #expected: Bitmap
+  #isHeld = false
 
   constructor(parts: RestoreParts) {
     const { request, open, feed, clock } = parts
     this.#parts = parts
-    this.#expected = new Set(parts.expected)
+    const { pageCount } = feed.pages
+    this.#prefetched = new Bitmap(pageCount)
+    this.#prefetchedUsed = new Bitmap(pageCount)
+    this.#expected = new Bitmap(pageCount)
+    for (const page of parts.expected) this.#expected.set(page)
     this.#source = new PostcopySource(parts.connection, {
       machine: open.checkpoint.manifest.machine.machine,
       blocks: parts.blocks,
@@ -172,7 +181,9 @@ export class Restore {
   #askedLate(block: string, page: number): void {
     const { tally } = this.#parts
     tally.add('lateFaults')
-    if (block === memory && this.#prefetched.delete(page)) tally.add('prefetchedUsedPages')
+    if (block !== memory || !this.#prefetched.get(page) || this.#prefetchedUsed.get(page)) return
+    this.#prefetchedUsed.set(page)
+    tally.add('prefetchedUsedPages')
   }
 
   async #fetch(page: number, along: readonly number[]): Promise<void> {
@@ -213,11 +224,28 @@ export class Restore {
     for (const _ of pages) faultPoint('page-server.page')
     this.#source.send(
       pages.map((out) => ({ block: memory, ...out })),
-      onTaken,
+      () => {
+        this.#letGo()
+        onTaken()
+      },
     )
+    this.#hold()
     for (const { page, data } of pages) this.#sent(page, data, cause)
     if (cause === 'prefetch') tally.add('prefetchedPages', pages.length)
     if (cause === 'fill') tally.add('filledPages', pages.length)
+  }
+
+  /** A QEMU that asks and does not take the answers is asked no more until it does: they would fill this server. */
+  #hold(): void {
+    if (this.#isHeld || this.#source.queuedBytes <= limits.pageServerQueueBytes) return
+    this.#isHeld = true
+    this.#parts.connection.pause()
+  }
+
+  #letGo(): void {
+    if (!this.#isHeld || this.#source.queuedBytes > limits.pageServerQueueBytes) return
+    this.#isHeld = false
+    this.#parts.connection.resume()
   }
 
   #sent(page: number, data: Buffer | undefined, cause: Cause): void {
@@ -228,8 +256,8 @@ export class Restore {
       tally.stalled(sinceMs)
     }
     if (cause === 'prefetch') {
-      this.#prefetched.add(page)
-      if (!this.#expected.has(page)) record.add(page)
+      this.#prefetched.set(page)
+      if (!this.#expected.get(page)) record.add(page)
     }
     if (data === undefined) return
     tally.add('sentPages')
