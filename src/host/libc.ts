@@ -51,6 +51,12 @@ export const processVmReadvRaw: (
   'unsigned long',
   'unsigned long',
 ])
+/** The kernel's vector of one buffer is 16 bytes: its address and its length. */
+export const preadv2Raw: (fd: number, vectors: Buffer, count: number, offset: Long, flags: number) => Long = libc.func(
+  'preadv2',
+  'long',
+  ['int', 'void *', 'int', 'int64_t', 'int'],
+)
 export const lseekRaw: (fd: number, offset: Long, whence: number) => Long = libc.func(
   'int64_t lseek(int fd, int64_t offset, int whence)',
 )

@@ -1,3 +1,5 @@
+import { readIfCached } from '../../host/read-if-cached.ts'
+import { decodeBlock } from '../file/block.ts'
 import type { RangeSource } from '../file/range-source.ts'
 import type { Checkpoint } from '../file/read.ts'
 import type { BlockCache } from './block-cache.ts'
@@ -24,6 +26,8 @@ export class BlockStore {
   readonly #pool: DecodePool
   readonly #cache: BlockCache
   readonly #loads = new Map<string, Load>()
+  /** a block was decompressed on this thread since it last looked for other work */
+  #isBusy = false
 
   constructor(pool: DecodePool, cache: BlockCache) {
     this.#pool = pool
@@ -33,6 +37,33 @@ export class BlockStore {
   /** @returns a block that is held, or nothing, at once */
   held(open: OpenCheckpoint, block: number): Buffer | undefined {
     return this.#cache.get(keyOf(open, block))
+  }
+
+  /**
+   * Reads and decompresses a block on this thread, where that is sooner than to have another one woken up: when the
+   * stored bytes are in memory, and when nobody else has made this one wait just now.
+   *
+   * @returns undefined where it is not, and for a block that is damaged: `load` tells
+   */
+  loadNow(open: OpenCheckpoint, block: number, onRead: OnRead): Buffer | undefined {
+    const key = keyOf(open, block)
+    const { fd } = open.source
+    if (this.#isBusy || fd === undefined || this.#loads.has(key)) return undefined
+    const { digest, rawBytes, file, offsetBytes, storedBytes } = open.checkpoint.sealOf(block)
+    const stored = Buffer.allocUnsafeSlow(storedBytes)
+    if (!readIfCached(fd, stored, offsetBytes)) return undefined
+    this.#isBusy = true
+    setImmediate(() => {
+      this.#isBusy = false
+    })
+    try {
+      const raw = decodeBlock(stored, rawBytes, digest, block, file)
+      this.#cache.put(key, raw)
+      onRead(storedBytes)
+      return raw
+    } catch {
+      return undefined
+    }
   }
 
   /**

@@ -7,7 +7,7 @@ import type { PostcopyBlock } from '../../qemu/postcopy/source.ts'
 import { assert } from '../../shared/assert.ts'
 import type { PageMap } from '../file/page-map.ts'
 import type { BasePages } from './base-pages.ts'
-import type { BlockStore, OpenCheckpoint } from './block-store.ts'
+import type { BlockStore, OnRead, OpenCheckpoint } from './block-store.ts'
 import type { Priority } from './decode-pool.ts'
 import type { RestoreTally } from './tally.ts'
 
@@ -23,12 +23,17 @@ export interface FeedParts {
 export class PageFeed {
   readonly pages: PageMap
   readonly #parts: FeedParts
+  readonly #onRead: OnRead
   /** the block that was last decompressed for this restore: what else is in it is likely to be wanted next */
   #last: { block: number; raw: Buffer } | undefined
 
   constructor(parts: FeedParts) {
     this.#parts = parts
     this.pages = parts.open.checkpoint.pages
+    this.#onRead = (storedBytes) => {
+      parts.tally.add('blocksRead')
+      parts.tally.add('blockBytesRead', storedBytes)
+    }
     assert(parts.base !== undefined || this.pages.baseCount === 0, 'a base for the pages that are its')
   }
 
@@ -44,6 +49,17 @@ export class PageFeed {
     return raw?.subarray(place.slot * pageBytes, (place.slot + 1) * pageBytes)
   }
 
+  /** As `onHand`, at the price of decompressing a block right here where that is soonest. For what a guest waits for. */
+  atOnce(page: number): Buffer | 'zero' | undefined {
+    const onHand = this.onHand(page)
+    const place = this.pages.placeOf(page)
+    if (onHand !== undefined || place === undefined) return onHand
+    const raw = this.#parts.blocks.loadNow(this.#parts.open, place.block, this.#onRead)
+    if (raw === undefined) return undefined
+    this.#last = { block: place.block, raw }
+    return raw.subarray(place.slot * pageBytes, (place.slot + 1) * pageBytes)
+  }
+
   /**
    * @returns a page that is not zeros
    * @throws RametError `CHECKPOINT_DAMAGED`, `BASE_DAMAGED`; what the source throws
@@ -57,11 +73,8 @@ export class PageFeed {
 
   /** As `fetch`, of all pages of a block. */
   async fetchBlock(block: number, priority: Priority): Promise<Buffer> {
-    const { open, blocks, tally } = this.#parts
-    const raw = await blocks.load(open, block, priority, (storedBytes) => {
-      tally.add('blocksRead')
-      tally.add('blockBytesRead', storedBytes)
-    })
+    const { open, blocks } = this.#parts
+    const raw = await blocks.load(open, block, priority, this.#onRead)
     if (priority !== 'fill') this.#last = { block, raw }
     return raw
   }

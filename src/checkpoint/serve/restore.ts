@@ -171,7 +171,7 @@ export class Restore {
     record.add(page)
     this.#awaited.set(page, clock.monotonicMs())
     const along = this.#policy.onFault(page)
-    const data = feed.onHand(page)
+    const data = feed.atOnce(page)
     if (data === 'zero') tally.add('zeroFaults')
     if (data !== undefined) this.#answer(page, data === 'zero' ? undefined : data, along)
     else void this.#fetch(page, along)
@@ -190,8 +190,6 @@ export class Restore {
     const { feed, clock } = this.#parts
     try {
       const data = await retrying(() => feed.fetch(page, 'demand'), clock, this.#ended.signal)
-      const block = feed.pages.placeOf(page)?.block
-      if (block !== undefined) this.#fill.opened(block)
       this.#answer(page, data, along)
     } catch (error) {
       if (!this.#ended.signal.aborted) this.#fail(error)
@@ -202,6 +200,8 @@ export class Restore {
   #answer(page: number, data: Buffer | undefined, along: readonly number[]): void {
     if (this.#ended.signal.aborted) return
     const { feed } = this.#parts
+    const block = feed.pages.placeOf(page)?.block
+    if (block !== undefined) this.#fill.opened(block)
     if (!this.#source.isSent(memory, page)) this.#send([{ page, data }], 'demand')
     const now: OutPage[] = []
     const later: number[] = []
