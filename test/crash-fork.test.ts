@@ -11,6 +11,7 @@ import {
   forkFaults,
   frozenFaults,
   fullHostFaults,
+  idleFaults,
   liveFaults,
   otherFaults,
   pageServerFaults,
@@ -33,6 +34,7 @@ it('every fault point in the source is tried by a test', () => {
     ...pageServerFaults,
     ...snapshotFaults,
     ...finishedSnapshotFaults,
+    ...idleFaults,
     ...otherFaults,
   ]
   assert.deepEqual(allFaultPoints(), [...tried].sort())

@@ -7,6 +7,8 @@ import type { AgentSession } from './session.ts'
 import { openTunnel } from './tunnel.ts'
 
 export interface PortForwarderOptions {
+  /** called first for each connection, and disposed of at its end; where it rejects, the connection is closed */
+  begin?: () => Promise<Disposable>
   /** the session to use for the next connection; undefined while there is none: the connection is closed */
   session: () => AgentSession | undefined
   guestPort: number
@@ -72,9 +74,12 @@ export class PortForwarder implements AsyncDisposable {
   }
 }
 
-async function carry(socket: Socket, { session, guestPort, guestAddress }: PortForwarderOptions): Promise<void> {
+async function carry(socket: Socket, options: PortForwarderOptions): Promise<void> {
   // Until the pipelines take over, a reset by the client must find a listener.
   socket.on('error', () => {})
+  const { begin, session, guestPort, guestAddress } = options
+  using _ = await begin?.()
+  if (socket.destroyed) return
   const current = session()
   if (current === undefined) throw new RametError('AGENT_LINK_LOST', { message: 'the guest has no session now' })
   const gone = new AbortController()

@@ -94,6 +94,10 @@ export const ForkRequest = z
     path: ['environment'],
     message: 'cannot be set without the guest agent',
   })
+  .refine((fork) => fork.agent || fork.idle === undefined, {
+    path: ['idle'],
+    message: 'cannot be kept without the guest agent: no call could reach them',
+  })
   .refine((fork) => base64Chars(fork.files) <= Math.ceil(limits.injectedTotalBytes / 3) * 4, {
     path: ['files'],
     message: `larger than ${limits.injectedTotalBytes} bytes in all`,

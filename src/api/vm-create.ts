@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { limits } from '../shared/limits.ts'
 import { PortPublish } from './port.ts'
 import { Environment, ImageRef, Labels, Name } from './primitives.ts'
-import { networks, RestartPolicy, VmLimits } from './vm.ts'
+import { IdlePolicy, networks, RestartPolicy, VmLimits } from './vm.ts'
 
 export const TtlSeconds = z
   .number()
@@ -43,6 +43,7 @@ export const runOptions = {
   labels: Labels.default({}),
   environment: Environment.default({}),
   ttlSeconds: TtlSeconds.optional(),
+  idle: IdlePolicy.optional(),
   ports: z.array(PortPublish).max(limits.portMaxCount).default([]).describe('Ports to publish once it runs.'),
   limits: VmLimits.default({}),
 }
@@ -70,12 +71,15 @@ export const VmUpdate = z
     labels: Labels.optional().describe('Labels; replaces all of them.'),
     environment: Environment.optional().describe('Environment of later execs; replaces all of it.'),
     ttlSeconds: TtlSeconds.nullable().optional().describe('New time to live from now, seconds; null for none.'),
+    idle: IdlePolicy.nullable().optional().describe('When it pauses by itself, counted from now; null for never.'),
     restart: RestartPolicy.optional(),
     limits: VmLimits.optional(),
     link: z.enum(['up', 'down']).optional().describe('Links of its interfaces.'),
   })
   .meta({ id: 'VmUpdate', description: 'Changes to a vm.', examples: [{ ttlSeconds: 600 }] })
 export type VmUpdate = z.infer<typeof VmUpdate>
+/** as a caller writes it */
+export type VmUpdateInput = z.input<typeof VmUpdate>
 
 export const VmStop = z
   .strictObject({

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { limits } from '../shared/limits.ts'
 import { Port } from './port.ts'
 import { Bytes, Environment, Labels, Name, pageOf, Time } from './primitives.ts'
 import { RestoreReport } from './restore.ts'
@@ -73,6 +74,22 @@ export const RestartPolicy = z
   .meta({ id: 'RestartPolicy', description: 'Whether a vm that ended is started again.' })
 export type RestartPolicy = z.infer<typeof RestartPolicy>
 
+/** When a vm pauses by itself, and whether it comes back by itself. */
+export const IdlePolicy = z
+  .strictObject({
+    pauseAfterSeconds: z
+      .number()
+      .positive()
+      .max(limits.ttlMaxMs / 1000)
+      .describe('Pause it by itself after this time in which nobody called it and it did not compute, seconds.'),
+    resumeOnCall: z
+      .boolean()
+      .default(true)
+      .describe('Whether the next call that needs its guest resumes it first; if not, it waits to be resumed.'),
+  })
+  .meta({ id: 'IdlePolicy', description: 'When a vm pauses by itself.' })
+export type IdlePolicy = z.infer<typeof IdlePolicy>
+
 export const VmFailure = z
   .object({
     reason: z
@@ -142,6 +159,8 @@ export const Vm = z
     restartCount: z.int().nonnegative().describe('Restarts by policy since it was last started by hand.'),
     ttlSeconds: z.number().optional().describe('Time to live, seconds. It does not run while paused.'),
     expiresAt: Time.optional().describe('When it is removed by itself.'),
+    idle: IdlePolicy.optional(),
+    idlePaused: z.boolean().optional().describe('Whether it paused by itself, by `idle`; absent if not.'),
     pid: z.int().optional().describe('Process id of QEMU on the host, while there is one.'),
     restore: RestoreReport.optional().describe('How its memory came, or comes, when it was last restored lazily.'),
     suspendedBytes: Bytes.optional().describe('What it takes on disk while suspended, its disks left out, bytes.'),

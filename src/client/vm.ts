@@ -4,7 +4,7 @@ import type { Port, PortPublish } from '../api/port.ts'
 import type { Snapshot as SnapshotInfo } from '../api/snapshot.ts'
 import type { VmStats } from '../api/stats.ts'
 import type { Vm as VmInfo } from '../api/vm.ts'
-import type { VmCloneInput, VmCreateInput, VmStop, VmUpdate } from '../api/vm-create.ts'
+import type { VmCloneInput, VmCreateInput, VmStop, VmUpdateInput } from '../api/vm-create.ts'
 import { type ActionOptions, act, actAtOnce } from './action.ts'
 import { type CallOptions, split } from './call-options.ts'
 import { Commands } from './commands.ts'
@@ -124,8 +124,8 @@ export class Vm implements AsyncDisposable {
     return this.#info
   }
 
-  /** Changes name, labels, environment, time to live, restart policy, limits or link. @throws RametApiError */
-  async update(changes: VmUpdate, options: CallOptions = {}): Promise<VmInfo> {
+  /** Changes name, labels, environment, time to live, when it pauses by itself, restart policy, limits or link. @throws RametApiError */
+  async update(changes: VmUpdateInput, options: CallOptions = {}): Promise<VmInfo> {
     const request: ApiRequest = { method: 'PATCH', path: this.#path(), json: changes, signal: options.signal }
     this.#info = await this.#transport.json<VmInfo>(request)
     return this.#info

@@ -8,6 +8,7 @@ import { ArmedPool } from './fork/armed-pool.ts'
 import type { ForkParts } from './fork/fork-parts.ts'
 import { TemplateUses } from './fork/template-uses.ts'
 import { Ports } from './guest/ports.ts'
+import { Calls } from './idle/calls.ts'
 import { ImageLibrary } from './image/image-library.ts'
 import { StreamCache } from './template/template-stream.ts'
 import { Runtimes } from './vm/runtimes.ts'
@@ -19,6 +20,7 @@ export function assemble(context: EngineContext): ForkParts {
   const images = new ImageLibrary(context)
   const runtimes = new Runtimes(context, identity)
   const deltas = new Deltas(context)
+  const calls = new Calls(context, runtimes)
   const parts = {
     context,
     identity,
@@ -29,7 +31,8 @@ export function assemble(context: EngineContext): ForkParts {
     fingerprints: new Fingerprints(context, images),
     streams: new StreamCache(context),
     runtimes,
-    ports: new Ports(context, runtimes),
+    calls,
+    ports: new Ports(context, runtimes, calls),
     ttl: new TtlTimer(context),
   }
   return { ...parts, armed: new ArmedPool(parts), uses: new TemplateUses() }

@@ -28,6 +28,7 @@ import { FileService } from './guest/file-service.ts'
 import { HostService } from './host/host-service.ts'
 import { LogSweep } from './host/log-sweep.ts'
 import { StatsReader } from './host/stats.ts'
+import { IdlePauses } from './idle/idle-pauses.ts'
 import { ImageService } from './image/image-service.ts'
 import { paginate } from './page.ts'
 import { reconcile } from './recovery/reconcile.ts'
@@ -51,6 +52,7 @@ export class LocalEngine implements Engine {
   readonly #files: FileService
   readonly #stats: StatsReader
   readonly #host: HostService
+  readonly #idle: IdlePauses
   readonly #logs: LogSweep
   readonly #consoles: ConsoleSweep
   readonly #listeners: Set<(measurement: Measurement) => void>
@@ -71,6 +73,7 @@ export class LocalEngine implements Engine {
     this.#files = new FileService(parts)
     this.#stats = new StatsReader(parts)
     this.#host = new HostService(parts, this.#stats)
+    this.#idle = new IdlePauses(parts)
     this.#logs = new LogSweep(parts.context, parts.runtimes)
     this.#consoles = new ConsoleSweep(parts.runtimes)
     parts.ttl.onExpire = (vmId) => this.#vms.expire(vmId)
@@ -85,6 +88,7 @@ export class LocalEngine implements Engine {
     this.#ready = true
     this.#vms.restarts.resume(new Set(live.map(({ id }) => id)))
     ttl.reschedule()
+    this.#idle.start()
     this.#logs.start()
     this.#consoles.start()
     this.#verified = fingerprints
@@ -99,16 +103,18 @@ export class LocalEngine implements Engine {
     const { context, armed, runtimes, settling, ttl } = this.#parts
     this.#ready = false
     ttl.stop()
+    const idle = this.#idle.stop()
     this.#vms.restarts.stop()
     this.#logs.stop()
     this.#consoles.stop()
     this.#verifying.abort()
     await context.operations.stop()
+    await idle
     await this.#verified
     await armed.stop()
     await settling.stop()
     for (const runtime of runtimes.list()) await runtime.console.drain(runtime.qemu)
-    for (const runtime of runtimes.list()) await runtime.release()
+    await runtimes.release()
     await context.store.close()
   }
 

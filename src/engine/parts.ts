@@ -5,6 +5,7 @@ import type { Fingerprints } from './disk/fingerprints.ts'
 import type { Settling } from './disk/settling.ts'
 import type { IdentityTools } from './guest/identify.ts'
 import type { Ports } from './guest/ports.ts'
+import type { Calls } from './idle/calls.ts'
 import type { ImageLibrary } from './image/image-library.ts'
 import type { StreamCache } from './template/template-stream.ts'
 import type { Runtimes } from './vm/runtimes.ts'
@@ -21,6 +22,8 @@ export interface EngineParts {
   fingerprints: Fingerprints
   streams: StreamCache
   runtimes: Runtimes
+  /** whoever needs a guest begins a call */
+  calls: Calls
   ports: Ports
   ttl: TtlTimer
 }

@@ -3,7 +3,7 @@ import type { Problem } from '../api/problem.ts'
 import type { RestoreReport } from '../api/restore.ts'
 import type { SnapshotMemory, SnapshotState } from '../api/snapshot.ts'
 import type { Timings } from '../api/timings.ts'
-import type { Network, RestartPolicy, VmFailure, VmLimits, VmState } from '../api/vm.ts'
+import type { IdlePolicy, Network, RestartPolicy, VmFailure, VmLimits, VmState } from '../api/vm.ts'
 import type { FileStamp } from '../disk/file-stamp.ts'
 import type { ProcessIdentity } from '../host/process-identity.ts'
 import type { KeptBase } from '../memory/keeper.ts'
@@ -92,6 +92,9 @@ export interface VmRecord {
   limits: VmLimits
   restart: RestartPolicy
   restartCount: number
+  idle?: IdlePolicy
+  /** it paused by itself, and whoever calls it may resume it; from `pausing` on until it runs or ends */
+  idlePaused?: true
   ttlMs?: number
   /** wall clock; absent while paused, when `ttlLeftMs` holds what is left */
   expiresAtMs?: number

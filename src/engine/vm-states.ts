@@ -4,6 +4,10 @@ import type { VmRecord } from './records.ts'
 import type { Changes } from './registry.ts'
 import { illegal, next, type VmAction } from './state.ts'
 
+/** States that end a pause, and what a vm that had paused by itself says of that no more. */
+const awake: ReadonlySet<VmState> = new Set(['running', 'stopped', 'failed'])
+export const awakened = { idlePaused: undefined, stateReason: undefined } as const
+
 /**
  * Applies an action to a vm's stored state, with whatever else changes at the same moment, and tells
  * everybody.
@@ -23,7 +27,8 @@ export async function transition(
     const state = next(record.state, action)
     if (state === undefined) throw illegal(record.name, record.state, verb)
     previous = record.state
-    return { ...(typeof changes === 'function' ? changes(record) : changes), state }
+    const further = typeof changes === 'function' ? changes(record) : changes
+    return { ...(record.idlePaused && awake.has(state) ? awakened : {}), ...further, state }
   })
   if (previous !== vm.state) announceState(context, vm, previous)
   return vm
@@ -36,6 +41,7 @@ export function announceState(context: EngineContext, vm: VmRecord, previous?: V
     data: {
       state: vm.state,
       ...(previous === undefined ? {} : { previous }),
+      ...(vm.stateReason === undefined ? {} : { reason: vm.stateReason }),
       ...(vm.failure === undefined || vm.state !== 'failed' ? {} : { failure: vm.failure }),
     },
   })

@@ -86,6 +86,9 @@ export const snapshotFaults = ['snapshot.recorded', 'snapshot.captured', 'snapsh
 /** After which a crash leaves the snapshot. */
 export const finishedSnapshotFaults = ['snapshot.ready'] as const
 
+/** Steps of a pause that nobody asked for, tried by `test/idle.test.ts`. */
+export const idleFaults = ['idle.paused'] as const
+
 export const otherFaults = ['boot.recorded', 'remove.directory'] as const
 
 /** Every fault point there is in the source, so that none is forgotten by the tests. */

@@ -113,6 +113,7 @@ async function register(parts: ForkParts, plan: ChildPlan, child: ArmedChild): P
     ports: request.ports.map((port) => ({ ...port, hostPort: port.hostPort ?? 0 })),
     limits: request.limits,
     ...(request.ttlSeconds === undefined ? {} : { ttlMs: request.ttlSeconds * 1000 }),
+    ...(request.idle === undefined ? {} : { idle: request.idle }),
     createdAtMs: context.clock.nowMs(),
   }
   try {

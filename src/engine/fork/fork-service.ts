@@ -52,9 +52,11 @@ export class ForkService {
   }
 
   /** Forks a vm that goes on running. @throws RametError as `Engine.forkVm` */
-  async forkVm(vm: VmRecord, request: ForkRequest, call?: CallContext): Promise<Action<ForkResult>> {
+  async forkVm(of: VmRecord, request: ForkRequest, call?: CallContext): Promise<Action<ForkResult>> {
     const requestedAtMs = call?.requestedAtMs ?? performance.now()
-    const { context, runtimes } = this.#parts
+    const { context, runtimes, calls } = this.#parts
+    using parentCall = await calls.begin(of)
+    const { vm } = parentCall
     refuseFrozen('vm', vm, request)
     checkCapturable(vm, request, 'fork')
     checkLimits(request.limits, vm.machine.memoryBytes)

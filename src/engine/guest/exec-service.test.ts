@@ -7,6 +7,7 @@ import { ExecStart } from '../../api/exec.ts'
 import { systemClock } from '../../shared/clock.ts'
 import { isRametError } from '../../shared/errors.ts'
 import type { ExecSession } from '../contract.ts'
+import { Uses } from '../idle/uses.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
 import { ExecService } from './exec-service.ts'
@@ -14,15 +15,21 @@ import { ExecService } from './exec-service.ts'
 const vm = { id: 'vm-1', name: 'web', state: 'running' } as VmRecord
 
 /** The service over an agent without a guest. */
-async function withService(work: (execs: ExecService) => Promise<void>, reattachMs?: number): Promise<void> {
+async function withService(
+  work: (execs: ExecService) => Promise<void>,
+  reattachMs?: number,
+  uses = new Uses(),
+): Promise<void> {
   await using agent = await FakeAgent.start()
   const link = new AgentLink({ path: agent.path, clock: systemClock })
   try {
     const session = await link.openSession()
     const runtime = { guest: { session: async () => session } }
-    const runtimes = { reachable: () => runtime, session: async () => session }
-    const context = { random: randomBytes, clock: systemClock, measure: () => {} }
-    await work(new ExecService({ runtimes, context } as unknown as EngineParts, reattachMs))
+    const runtimes = { reachable: () => runtime, session: async () => session, uses }
+    const vms = { get: () => vm }
+    const context = { random: randomBytes, clock: systemClock, measure: () => {}, vms }
+    const calls = { begin: async () => ({ vm, ...uses.hold(vm.id) }) }
+    await work(new ExecService({ runtimes, context, calls } as unknown as EngineParts, reattachMs))
   } finally {
     link.close()
   }

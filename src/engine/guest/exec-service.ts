@@ -20,7 +20,7 @@ export class ExecService {
   /** newest session of each process, which ends when somebody else attaches */
   readonly #sessions = new Map<string, AgentExecSession>()
   /** starts under way whose id the caller chose */
-  readonly #starting = new Map<string, Promise<ExecSession>>()
+  readonly #starting = new Map<string, Promise<AgentExecSession>>()
   /** by runtime: guest process numbers by exec id */
   readonly #known = new WeakMap<VmRuntime, Map<string, number>>()
 
@@ -36,7 +36,12 @@ export class ExecService {
     this.#reattachMs = reattachMs
   }
 
-  async start(vm: VmRecord, request: ExecStart): Promise<ExecSession> {
+  /** The vm is in use until the session is over. */
+  start(of: VmRecord, request: ExecStart): Promise<ExecSession> {
+    return this.#attached(of, (vm) => this.#startInTurn(vm, request))
+  }
+
+  async #startInTurn(vm: VmRecord, request: ExecStart): Promise<AgentExecSession> {
     if (request.execId === undefined) return this.#start(vm, newId('exec', this.#parts.context.random), request)
     const key = keyOf(vm, request.execId)
     // A client whose connection broke asks again while its first request is still on its way to the guest.
@@ -53,14 +58,14 @@ export class ExecService {
   }
 
   /** Attaches if there is a process of this id already. */
-  async #startOnce(vm: VmRecord, execId: string, request: ExecStart): Promise<ExecSession> {
+  async #startOnce(vm: VmRecord, execId: string, request: ExecStart): Promise<AgentExecSession> {
     const runtime = this.#parts.runtimes.reachable(vm, 'run a command in')
     const known = await this.#knownOf(runtime, await runtime.guest.session())
-    if (known.has(execId)) return this.attach(vm, execId, { stdoutOffset: 0, stderrOffset: 0 })
+    if (known.has(execId)) return this.#attach(vm, execId, { stdoutOffset: 0, stderrOffset: 0 })
     return this.#start(vm, execId, request)
   }
 
-  async #start(vm: VmRecord, execId: string, request: ExecStart): Promise<ExecSession> {
+  async #start(vm: VmRecord, execId: string, request: ExecStart): Promise<AgentExecSession> {
     const runtime = this.#parts.runtimes.reachable(vm, 'run a command in')
     const session = await runtime.guest.session()
     let attached: AgentExecSession | undefined
@@ -101,7 +106,21 @@ export class ExecService {
     return attached
   }
 
-  async attach(vm: VmRecord, execId: string, attach: ExecAttach): Promise<ExecSession> {
+  /** The vm is in use until the session is over. */
+  attach(of: VmRecord, execId: string, attach: ExecAttach): Promise<ExecSession> {
+    return this.#attached(of, (vm) => this.#attach(vm, execId, attach))
+  }
+
+  async #attached(of: VmRecord, open: (vm: VmRecord) => Promise<AgentExecSession>): Promise<ExecSession> {
+    using opening = new DisposableStack()
+    const call = opening.use(await this.#parts.calls.begin(of))
+    const session = await open(call.vm)
+    opening.move()
+    void session.over.then(() => call[Symbol.dispose]())
+    return session
+  }
+
+  async #attach(vm: VmRecord, execId: string, attach: ExecAttach): Promise<AgentExecSession> {
     const session = await this.#parts.runtimes.session(vm, 'attach to a command in')
     const info = await this.#find(session, vm, execId)
     await this.#sessions.get(keyOf(vm, execId))?.release('lost')
@@ -116,18 +135,24 @@ export class ExecService {
     return attached
   }
 
-  async list(vm: VmRecord): Promise<Exec[]> {
+  async list(of: VmRecord): Promise<Exec[]> {
+    using call = await this.#parts.calls.begin(of)
+    const { vm } = call
     const session = await this.#parts.runtimes.session(vm, 'list the commands of')
     return (await listProcesses(session)).map(execView)
   }
 
-  async signal(vm: VmRecord, execId: string, signal: string): Promise<void> {
+  async signal(of: VmRecord, execId: string, signal: string): Promise<void> {
+    using call = await this.#parts.calls.begin(of)
+    const { vm } = call
     const session = await this.#parts.runtimes.session(vm, 'signal a command in')
     const info = await this.#find(session, vm, execId)
     await signalProcess(session, info.processId, signal, { wholeGroup: true })
   }
 
-  async remove(vm: VmRecord, execId: string): Promise<void> {
+  async remove(of: VmRecord, execId: string): Promise<void> {
+    using call = await this.#parts.calls.begin(of)
+    const { vm } = call
     const runtime = this.#parts.runtimes.reachable(vm, 'forget a command of')
     const session = await runtime.guest.session()
     const info = await this.#find(session, vm, execId)
@@ -158,11 +183,14 @@ export class ExecService {
   #awaitReturn(vm: VmRecord, execId: string, session: AgentExecSession): void {
     const key = keyOf(vm, execId)
     this.#lost.set(key, session)
+    // As if somebody were attached: it shall not have to be resumed for the signal.
+    const hold = this.#parts.runtimes.uses.hold(vm.id)
     const timer = setTimeout(() => {
+      using _ = hold
       if (this.#lost.get(key) !== session) return
       this.#lost.delete(key)
       // It may have ended meanwhile, and so may its vm.
-      this.signal(vm, execId, 'SIGHUP').catch(() => {})
+      this.signal(this.#parts.context.vms.get(vm.id) ?? vm, execId, 'SIGHUP').catch(() => {})
     }, this.#reattachMs)
     timer.unref()
   }

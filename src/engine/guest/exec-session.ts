@@ -17,6 +17,8 @@ export class AgentExecSession implements ExecSession {
   readonly stderrOffset: number
   readonly windowBytes = limits.streamWindowBytes
   readonly output: AsyncIterable<ExecOutput>
+  /** resolves when the process has ended, or nobody is attached to it here any more */
+  readonly over: Promise<void>
   readonly #process: AgentProcess
   readonly #queue = new OutputMerge()
   readonly #timer: NodeJS.Timeout | undefined
@@ -33,7 +35,7 @@ export class AgentExecSession implements ExecSession {
     this.stderrOffset = process.startOffsets.stderr
     this.output = this.#queue
     this.#timer = timeoutMs === undefined ? undefined : setTimeout(() => void this.#kill(), timeoutMs).unref()
-    void this.#pump()
+    this.over = this.#pump()
   }
 
   ack(channel: OutputChannel, offset: number): void {

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { AgentLink } from '../../agent/link.ts'
 import { FakeAgent } from '../../agent/testing/fake/agent.ts'
 import { systemClock } from '../../shared/clock.ts'
+import { Uses } from '../idle/uses.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
 import { FileService } from './file-service.ts'
@@ -14,13 +15,18 @@ test('a file of /proc, which says that it has no size, is read whole', async () 
   const link = new AgentLink({ path: agent.path, clock: systemClock })
   try {
     const session = await link.openSession()
-    const files = new FileService({ runtimes: { session: async () => session } } as unknown as EngineParts)
+    const uses = new Uses()
+    const calls = { begin: async () => ({ vm, ...uses.hold(vm.id) }) }
+    const runtimes = { session: async () => session, uses }
+    const files = new FileService({ runtimes, calls } as unknown as EngineParts)
     const { body, lengthBytes } = await files.read(vm, '/proc/self/status', { offset: 0 })
+    assert.equal(uses.isHeld(vm.id), true)
     const pieces: Uint8Array[] = []
     for await (const piece of body) pieces.push(piece)
     const text = Buffer.concat(pieces).toString()
     assert.match(text, /^Name:/)
     assert.equal(text.length, lengthBytes)
+    assert.equal(uses.isHeld(vm.id), false, 'it has been read')
   } finally {
     link.close()
   }

@@ -12,6 +12,7 @@ import type { FileRead } from '../contract.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
 import { measure } from './file-content.ts'
+import { untilOver } from './until-over.ts'
 
 /** Files of guests. Every path is the guest's own; none of them ever meets the host's file system. */
 export class FileService {
@@ -36,7 +37,8 @@ export class FileService {
         ...(range.lengthBytes === undefined ? {} : { limit: range.lengthBytes }),
         ...(signal === undefined ? {} : { signal }),
       })
-      return { entry, ...(await measure(content, path, range)) }
+      const { lengthBytes, body } = await measure(content, path, range)
+      return { entry, lengthBytes, body: this.#inUseUntilRead(vm, body) }
     })
   }
 
@@ -101,18 +103,27 @@ export class FileService {
   ): Promise<AsyncIterable<FileEvent>> {
     return this.#with(vm, 'watch files of', path, async (session) => {
       const watch = await watchPath(session, path, { recursive: options.recursive, signal })
-      return (async function* () {
+      const events = (async function* () {
         try {
           for await (const event of watch) yield { type: event.action, path: event.path, kind: 'unknown' as const }
         } catch (error) {
           if (!signal.aborted) throw error
         }
       })()
+      return this.#inUseUntilRead(vm, events, signal)
     })
   }
 
+  /** What is read goes on when the call that began it has been answered. */
+  #inUseUntilRead<T>(vm: VmRecord, items: AsyncIterable<T>, signal?: AbortSignal): AsyncIterable<T> {
+    const hold = this.#parts.runtimes.uses.hold(vm.id)
+    return untilOver(items, () => hold[Symbol.dispose](), signal)
+  }
+
   /** Gives the guest's refusals the codes that the API has for them. */
-  async #with<T>(vm: VmRecord, verb: string, path: string, work: (session: AgentSession) => Promise<T>): Promise<T> {
+  async #with<T>(of: VmRecord, verb: string, path: string, work: (session: AgentSession) => Promise<T>): Promise<T> {
+    using call = await this.#parts.calls.begin(of)
+    const { vm } = call
     const session = await this.#parts.runtimes.session(vm, verb)
     try {
       return await work(session)

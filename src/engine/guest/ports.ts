@@ -3,18 +3,21 @@ import type { Port, PortPublish } from '../../api/port.ts'
 import { asRametError, RametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import type { EngineContext } from '../context.ts'
+import type { Calls } from '../idle/calls.ts'
 import type { PortRecord, VmRecord } from '../records.ts'
 import type { Runtimes } from '../vm/runtimes.ts'
 import { requireAgent } from './agentless.ts'
 
-/** Published guest ports: recorded with the vm, open while it runs. */
+/** Published guest ports: recorded with the vm, open while it runs, and while it is paused or suspended. */
 export class Ports {
   readonly #context: EngineContext
   readonly #runtimes: Runtimes
+  readonly #calls: Calls
 
-  constructor(context: EngineContext, runtimes: Runtimes) {
+  constructor(context: EngineContext, runtimes: Runtimes, calls: Calls) {
     this.#context = context
     this.#runtimes = runtimes
+    this.#calls = calls
   }
 
   /** @throws RametError `IN_USE`, `TOO_LARGE`, `PRIVILEGE` */
@@ -47,9 +50,7 @@ export class Ports {
         message: `port ${guestPort} of ${vm.name} is not published`,
         remediation: `See \`ramet port ${vm.name}\` for those that are.`,
       })
-    const forwarders = this.#runtimes.get(vm.id)?.forwarders
-    await forwarders?.get(guestPort)?.close()
-    forwarders?.delete(guestPort)
+    await this.#runtimes.openPorts.close(vm.id, guestPort)
     await this.#context.vms.update(vm.id, (record) => ({
       ports: record.ports.filter((candidate) => candidate.guestPort !== guestPort),
     }))
@@ -57,7 +58,7 @@ export class Ports {
   }
 
   /**
-   * Opens all recorded ports of a vm that has just come to run. One that cannot be opened again (somebody
+   * Opens all recorded ports of a vm that has just come to run, or is suspended, unless they are. One that cannot be opened again (somebody
    * else has it by now) gets another host port, and one that cannot be opened at all stays recorded only,
    * since the vm itself is well. The first time, a host port that was asked for is had or nothing is.
    *
@@ -88,17 +89,19 @@ export class Ports {
   }
 
   async #open(vm: VmRecord, port: PortRecord): Promise<PortRecord> {
-    const runtime = this.#runtimes.get(vm.id)
+    const { openPorts } = this.#runtimes
     // Recorded only: opened when the vm starts.
-    if (runtime === undefined) return port
+    if (this.#runtimes.get(vm.id) === undefined && vm.state !== 'suspended') return port
+    if (openPorts.get(vm.id, port.guestPort) !== undefined) return port
     const forwarder = await PortForwarder.listen({
       hostAddress: port.hostAddress,
       hostPort: port.hostPort,
       guestPort: port.guestPort,
-      session: () => runtime.guest.openSession,
+      begin: () => this.#calls.begin(vm),
+      session: () => this.#runtimes.get(vm.id)?.guest.openSession,
       log: this.#context.log,
     })
-    runtime.forwarders.set(port.guestPort, forwarder)
+    openPorts.add(vm.id, forwarder)
     return { guestPort: port.guestPort, hostPort: forwarder.hostPort, hostAddress: port.hostAddress }
   }
 

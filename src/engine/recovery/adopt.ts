@@ -17,7 +17,7 @@ import { endAllOf } from '../vm/release-vm.ts'
 import { ttlPaused, ttlResumed } from '../vm/ttl-changes.ts'
 import { discardVm } from '../vm/vm-actions.ts'
 import { endFromRunState, type GuestEnd, type VmRuntime } from '../vm/vm-runtime.ts'
-import { announceState, failureOf } from '../vm-states.ts'
+import { announceState, awakened, failureOf } from '../vm-states.ts'
 import { handOver } from './handed-over.ts'
 import { stalledState, stallReason } from './stalls.ts'
 
@@ -110,7 +110,8 @@ async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Pr
   const why = stalled ? { stateReason: stallReason(vm) } : {}
   const atRest = { ...ttlPaused(vm, nowMs), ...why, capturedPaused: undefined }
   if (paused && vm.state !== 'paused') await settle(parts, vm, 'paused', atRest, true)
-  if (!paused && vm.state !== 'running') await settle(parts, vm, 'running', ttlResumed(vm, nowMs), true)
+  if (!paused && vm.state !== 'running')
+    await settle(parts, vm, 'running', { ...ttlResumed(vm, nowMs), ...awakened }, true)
   handOver(parts.context, vm.id)
   await parts.ports.publishAll(parts.context.vms.find(vm.id), 'again')
 }
@@ -147,7 +148,13 @@ async function settle(
   changes: Changes<VmRecord>,
   alive = false,
 ): Promise<void> {
-  const gone: Changes<VmRecord> = { process: undefined, helpers: [], baseId: undefined, expiresAtMs: undefined }
+  const gone: Changes<VmRecord> = {
+    process: undefined,
+    helpers: [],
+    baseId: undefined,
+    expiresAtMs: undefined,
+    ...awakened,
+  }
   const settled = await parts.context.vms.update(vm.id, { ...(alive ? {} : gone), ...changes, state })
   announceState(parts.context, settled, vm.state)
 }

@@ -36,8 +36,10 @@ export class SnapshotService {
   }
 
   /** @throws RametError as `Engine.createSnapshot` */
-  async create(vm: VmRecord, request: SnapshotCreate, call?: CallContext): Promise<Action<Snapshot>> {
-    const { context } = this.#parts
+  async create(of: VmRecord, request: SnapshotCreate, call?: CallContext): Promise<Action<Snapshot>> {
+    const { context, calls } = this.#parts
+    using parentCall = await calls.begin(of)
+    const { vm } = parentCall
     checkCapturable(vm, request, 'snapshot')
     if (request.name !== undefined) context.snapshots.checkFree(request.name)
     const name = request.name ?? inventName(context.random)

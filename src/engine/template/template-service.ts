@@ -41,12 +41,13 @@ export class TemplateService {
 
   /** @throws RametError as `Engine.createTemplate` */
   async create(request: TemplateCreate, call?: CallContext): Promise<Action<TemplateCreated>> {
-    const { context } = this.#parts
+    const { context, calls } = this.#parts
     context.templates.checkFree(request.name)
-    if (request.from === 'vm') {
-      const vm = context.vms.find(request.vm)
+    using parentCall = request.from === 'vm' ? await calls.begin(context.vms.find(request.vm)) : undefined
+    if (parentCall !== undefined) {
+      const { vm } = parentCall
       if (vm.state !== 'running') throw illegal(vm.name, vm.state, 'make a template of')
-    } else this.#parts.images.find(request.image)
+    } else if (request.from === 'image') this.#parts.images.find(request.image)
     const id = newId('tpl', context.random)
     const target = { kind: 'template' as const, id, name: request.name }
     return context.operations.begin('template.create', target, call, async (handle) => {
@@ -160,6 +161,7 @@ export class TemplateService {
       freeze: true,
       agent: true,
       ...(vm.ttlMs === undefined ? {} : { ttlSeconds: vm.ttlMs / 1000 }),
+      ...(vm.idle === undefined ? {} : { idle: vm.idle }),
     }
     handle.progress({ stage: 'restarting', message: `${vm.name} goes on as the first child` })
     const source = templateSource(this.#parts, template)

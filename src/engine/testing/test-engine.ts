@@ -21,6 +21,7 @@ import { baseFile } from '../disk/bases.ts'
 import { EventLog } from '../events.ts'
 import type { ForkParts } from '../fork/fork-parts.ts'
 import { ForkService } from '../fork/fork-service.ts'
+import { IdlePauses } from '../idle/idle-pauses.ts'
 import { Operations } from '../operations.ts'
 import { Paths } from '../paths.ts'
 import type { BaseRecord, DeltaRecord, ImageRecord, SnapshotRecord, TemplateRecord, VmRecord } from '../records.ts'
@@ -32,6 +33,7 @@ import { TemplateService } from '../template/template-service.ts'
 import { digestOf, writeStream } from '../template/template-stream.ts'
 import { VmService } from '../vm/vm-service.ts'
 import { FakeVmm } from './fake-vmm.ts'
+import { ManualClock } from './manual-clock.ts'
 
 const imageId = 'img-0123456789ab'
 
@@ -43,6 +45,9 @@ export class TestEngine implements AsyncDisposable {
   readonly vms: VmService
   readonly templates: TemplateService
   readonly forks: ForkService
+  readonly idle: IdlePauses
+  /** by which vms become idle: no time passes unless a test says so */
+  readonly idleClock = new ManualClock()
   readonly cgroups: RecordedCgroups
   readonly events: Event[] = []
   /** what the delay of each restart was worked out from; here there is none */
@@ -63,6 +68,7 @@ export class TestEngine implements AsyncDisposable {
     this.vms = new VmService(this.parts, restarts)
     this.templates = new TemplateService(this.parts)
     this.forks = new ForkService(this.parts)
+    this.idle = new IdlePauses(this.parts, this.idleClock)
     context.events.subscribe(undefined, (event) => void this.events.push(event))
   }
 
@@ -180,8 +186,9 @@ export class TestEngine implements AsyncDisposable {
 
   async close(): Promise<void> {
     this.parts.ttl.stop()
+    await this.idle.stop()
     await this.parts.settling.stop()
-    for (const runtime of this.parts.runtimes.list()) await runtime.release()
+    await this.parts.runtimes.release()
     await this.context.store.close()
   }
 

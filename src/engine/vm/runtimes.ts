@@ -7,6 +7,8 @@ import type { EngineContext } from '../context.ts'
 import { requireAgent } from '../guest/agentless.ts'
 import { Guest } from '../guest/guest.ts'
 import { type IdentityTools, identify } from '../guest/identify.ts'
+import { OpenPorts } from '../guest/open-ports.ts'
+import { Uses } from '../idle/uses.ts'
 import { Mutex } from '../mutex.ts'
 import type { VmRecord } from '../records.ts'
 import { illegal, reachableStates } from '../state.ts'
@@ -23,6 +25,8 @@ const interrupted = (vmId: string) => new RametError('CANCELLED', { message: `so
 
 /** What runs in this daemon's care, by vm. */
 export class Runtimes {
+  readonly openPorts = new OpenPorts()
+  readonly uses = new Uses()
   readonly #context: EngineContext
   readonly #identity: IdentityTools
   readonly #runtimes = new Map<string, VmRuntime>()
@@ -86,15 +90,31 @@ export class Runtimes {
     return [...this.#runtimes.values()]
   }
 
-  /** Lets go of a runtime: closes link and ports. The caller has ended, or goes on to end, its QEMU. */
-  async drop(vmId: string): Promise<void> {
+  /**
+   * Lets go of a runtime: closes link and ports. The caller has ended, or goes on to end, its QEMU.
+   *
+   * @param ports whether its ports stay open, for those who call it while it is suspended
+   */
+  async drop(vmId: string, ports: 'close' | 'keep' = 'close'): Promise<void> {
     const runtime = this.#runtimes.get(vmId)
     this.#runtimes.delete(vmId)
-    await runtime?.close()
+    runtime?.close()
+    if (ports === 'close') await this.openPorts.closeAllOf(vmId)
   }
 
-  /** One action at a time on each vm. */
-  exclusively<T>(vmId: string, action: () => Promise<T>): Promise<T> {
+  /** Lets go of everything in this daemon: vms run on. */
+  async release(): Promise<void> {
+    for (const runtime of this.#runtimes.values()) runtime.release()
+    await this.openPorts.closeAll()
+  }
+
+  /** One action at a time on each vm, which is in use until all that wait have had their turn. */
+  async exclusively<T>(vmId: string, action: () => Promise<T>): Promise<T> {
+    using _ = this.uses.hold(vmId)
+    return await this.#inTurn(vmId, action)
+  }
+
+  #inTurn<T>(vmId: string, action: () => Promise<T>): Promise<T> {
     this.#waiting.set(vmId, (this.#waiting.get(vmId) ?? 0) + 1)
     this.#background.get(vmId)?.abort(interrupted(vmId))
     return this.#lock(vmId).run(() => {

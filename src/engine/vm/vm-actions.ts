@@ -27,11 +27,19 @@ function runtimeOf(parts: EngineParts, id: string, verb: string): VmRuntime {
   return runtime
 }
 
-/** The guest's processors stand; its time to live stands too. */
-export async function pauseVm(parts: EngineParts, id: string): Promise<VmRecord> {
+/**
+ * The guest's processors stand; its time to live stands too.
+ *
+ * @param because what else the record says of it from its beginning on
+ */
+export async function pauseVm(
+  parts: EngineParts,
+  id: string,
+  because: Pick<Changes<VmRecord>, 'idlePaused' | 'stateReason'> = {},
+): Promise<VmRecord> {
   const { context } = parts
   const runtime = runtimeOf(parts, id, 'pause')
-  await transition(context, id, 'pause')
+  await transition(context, id, 'pause', because)
   try {
     await pauseGuest(runtime.qemu)
   } catch (error) {

@@ -113,6 +113,7 @@ export function planVm(
     restart: request.restart,
     restartCount: 0,
     ...(request.ttlSeconds === undefined ? {} : { ttlMs: request.ttlSeconds * 1000 }),
+    ...(request.idle === undefined ? {} : { idle: request.idle }),
     helpers: [],
     createdAtMs: context.clock.nowMs(),
   }

@@ -1,4 +1,3 @@
-import type { PortForwarder } from '../../agent/port-forwarder.ts'
 import { findGuestRam, type GuestRam } from '../../memory/guest-ram.ts'
 import type { QemuExit, QemuProcess } from '../../qemu/process.ts'
 import type { Guest } from '../guest/guest.ts'
@@ -19,8 +18,6 @@ export class VmRuntime {
   readonly qemu: QemuProcess
   readonly guest: Guest
   readonly console: ConsoleLog
-  /** by guest port */
-  readonly forwarders = new Map<number, PortForwarder>()
   /** resolves with the first end there is */
   readonly ended: Promise<GuestEnd>
   #ram: GuestRam | undefined
@@ -44,16 +41,14 @@ export class VmRuntime {
   }
 
   /** Lets go of everything in this daemon; QEMU runs on. */
-  async release(): Promise<void> {
-    await this.close()
+  release(): void {
+    this.close()
     this.qemu.release()
   }
 
-  /** Closes the link and the published ports. */
-  async close(): Promise<void> {
+  /** Closes the link. */
+  close(): void {
     this.guest.close()
-    await Promise.all([...this.forwarders.values()].map((forwarder) => forwarder.close()))
-    this.forwarders.clear()
   }
 }
 

@@ -16,6 +16,7 @@ import { settleEnd } from '../recovery/ends.ts'
 import { Restarts } from '../recovery/restarts.ts'
 import { settleStall } from '../recovery/stalls.ts'
 import { illegal, liveStates, next, type VmAction } from '../state.ts'
+import { awakened } from '../vm-states.ts'
 import { cloneRecord, makeClone } from './clone.ts'
 import { tailOf } from './console.ts'
 import { checkHostHolds, checkLimits, confine } from './limits-of-vm.ts'
@@ -88,7 +89,7 @@ export class VmService {
   async update(ref: string, changes: VmUpdate): Promise<Vm> {
     const { context, runtimes } = this.#parts
     const vm = context.vms.find(ref)
-    const { ttlSeconds, limits, ...plain } = changes
+    const { ttlSeconds, limits, idle, ...plain } = changes
     if (limits !== undefined) checkLimits(limits, vm.machine.memoryBytes)
     if (changes.link === 'up' && liveStates.has(vm.state)) requireAgent(vm, 'bring up the links of')
     const nowMs = context.clock.nowMs()
@@ -97,11 +98,13 @@ export class VmService {
     const updated = await context.vms.update(vm.id, (record) => ({
       ...plain,
       ...(limits === undefined ? {} : { limits }),
+      ...(idle === undefined ? {} : { idle: idle ?? undefined }),
       ...(ttlSeconds === undefined ? {} : ttlChanged(record, ttlMs, nowMs)),
     }))
     if (running !== undefined && limits !== undefined) await confine(this.#parts, updated, running.qemu.identity.pid)
     if (changes.link !== undefined && changes.link !== vm.link) await this.#followLink(vm.id)
     this.#parts.ttl.reschedule()
+    if (idle !== undefined) runtimes.uses.touch(vm.id)
     context.events.emit({ type: 'vm.updated', resource: { kind: 'vm', id: vm.id, name: updated.name } })
     return vmView(updated)
   }
@@ -127,8 +130,24 @@ export class VmService {
     return this.#act(ref, 'vm.stop', 'stop', call, (vm, handle) => stopVm(this.#parts, vm.id, options, handle))
   }
 
-  pause(ref: string, call?: CallContext): Promise<Action<Vm>> {
+  async pause(ref: string, call?: CallContext): Promise<Action<Vm>> {
+    const { context, runtimes, calls } = this.#parts
+    await calls.interruptPause(context.vms.find(ref).id)
+    const asleep = context.vms.find(ref)
+    if (asleep.idlePaused && asleep.state === 'paused') {
+      const target = { kind: 'vm' as const, id: asleep.id, name: asleep.name }
+      return context.operations.begin('vm.pause', target, call, () =>
+        runtimes.exclusively(asleep.id, async () => vmView(await this.#keepPaused(asleep.id))),
+      )
+    }
     return this.#act(ref, 'vm.pause', 'pause', call, (vm) => pauseVm(this.#parts, vm.id))
+  }
+
+  /** Somebody wants it paused that had paused by itself: no call resumes it any more. */
+  #keepPaused(id: string): Promise<VmRecord> {
+    const { vms } = this.#parts.context
+    const isPaused = vms.find(id).state === 'paused'
+    return isPaused ? vms.update(id, awakened) : pauseVm(this.#parts, id)
   }
 
   resume(ref: string, call?: CallContext): Promise<Action<Vm>> {
@@ -214,6 +233,7 @@ export class VmService {
     work: (vm: VmRecord, handle: OperationHandle) => Promise<VmRecord>,
   ): Promise<Action<Vm>> {
     const { context, runtimes } = this.#parts
+    await this.#parts.calls.interruptPause(context.vms.find(ref).id)
     const vm = context.vms.find(ref)
     // Refused at once where nothing is under way that could make it legal by the time its turn comes.
     if (next(vm.state, action) === undefined) throw illegal(vm.name, vm.state, action)

@@ -62,6 +62,8 @@ export function vmView(vm: VmRecord): Vm {
     restartCount: vm.restartCount,
     ...(vm.ttlMs === undefined ? {} : { ttlSeconds: vm.ttlMs / 1000 }),
     ...(vm.expiresAtMs === undefined ? {} : { expiresAt: iso(vm.expiresAtMs) }),
+    ...(vm.idle === undefined ? {} : { idle: vm.idle }),
+    ...(vm.idlePaused === undefined ? {} : { idlePaused: true }),
     ...(vm.process === undefined ? {} : { pid: vm.process.pid }),
     ...(vm.failure === undefined ? {} : { failure: vm.failure }),
     ...(vm.timings === undefined ? {} : { timings: vm.timings }),
