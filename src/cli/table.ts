@@ -43,6 +43,11 @@ export const sections: readonly Section[] = [
         load: () => import('./commands/pause.ts'),
       },
       { name: 'resume', summary: 'Let paused vms go on', load: () => import('./commands/resume.ts') },
+      {
+        name: 'update',
+        summary: 'Change the name, times and limits of a vm',
+        load: () => import('./commands/update.ts'),
+      },
       { name: 'rm', summary: 'Remove vms and their disks', load: () => import('./commands/rm.ts') },
     ],
   },

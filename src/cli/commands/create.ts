@@ -1,12 +1,13 @@
 import { defineCommand, parsed, required, value } from '../command.ts'
 import { machineOptions, machineRequest } from '../options/machine.ts'
-import { runOptions, runRequest } from '../options/run.ts'
+import { idleHelp, runOptions, runRequest } from '../options/run.ts'
 import { showOne } from '../output.ts'
 import { parseRestart } from '../parse/restart.ts'
 
 export default defineCommand({
   description:
-    'Creates a vm from an image without starting it: its name and its disks are reserved, no process runs. What it has (processors, memory, disks, networks) is chosen here and stays so in all its forks. ramet run does this and starts it.',
+    'Creates a vm from an image without starting it: its name and its disks are reserved, no process runs. What it has (processors, memory, disks, networks) is chosen here and stays so in all its forks. ramet run does this and starts it.\n\n' +
+    idleHelp,
   examples: [
     { line: 'ramet create debian --name web --cpus 2 -m 1G', does: 'Prepares web.' },
     { line: 'ramet start web', does: 'Boots it.' },

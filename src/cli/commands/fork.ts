@@ -8,7 +8,7 @@ import { parentLine } from '../fork-lines.ts'
 import { formatDuration } from '../format.ts'
 import { line, note } from '../io.ts'
 import { machineOptions, machineRequest } from '../options/machine.ts'
-import { runOptions, runRequest } from '../options/run.ts'
+import { idleHelp, runOptions, runRequest } from '../options/run.ts'
 import { type Column, showList } from '../output.ts'
 import { parseShortDurationMs } from '../parse/duration.ts'
 import { oneOf, wholeNumber } from '../parse/number.ts'
@@ -69,7 +69,8 @@ export default defineCommand({
     'Makes children of a template, or of a vm while it runs. Each goes on from the very state of its parent, sharing its memory and disks copy-on-write, with a name, addresses and randomness of its own. RUNNING and READY are the times from the request until the guest executed, and until its workload did with its own identity. If some children fail the others stay; the exit code is that of the first failure. A template is meant before a vm of the same name.\n\n' +
     'A vm that runs is stopped once for all children of a call; then it goes on with its connections and commands as if nothing had happened. Its hooks in pre-snapshot.d run before, and its workload is frozen a little longer than it is stopped, so that none of it executes in a child before the child has proved who it is.\n\n' +
     'With --capture copy it stands for as long as it takes to copy what it has written; in the background only while its memory is protected, however much that is, and then it runs slower until all of it is read. Left to itself, ramet copies unless that is expected to take longer than --max-pause, or a tenth of a second without it. A pause that neither way is expected to keep is refused, and so is a fork whose copying took longer than that after all. The disks’ part of the pause is not counted.\n\n' +
-    '--pause-parent keeps it paused instead, so that it and its children can be compared; it can be forked again from that very point. --no-freeze spares the freeze, and a paused vm needs it: between its first instruction and its new identity, some 100 ms, the workload of a child acts as its parent would, with its secrets, its clock and its random numbers; only its links are down. --no-agent is for a guest whose agent does not answer: no hooks, no freeze, and a child that believes to be its parent, so its links stay down and no command runs in it until it is booted anew; it can be paused, resumed, read by logs, forked with --no-agent, stopped with --force, removed. ls and inspect mark both kinds. A vm that is starting, pausing, stopping or restoring is refused.',
+    '--pause-parent keeps it paused instead, so that it and its children can be compared; it can be forked again from that very point. --no-freeze spares the freeze, and a paused vm needs it: between its first instruction and its new identity, some 100 ms, the workload of a child acts as its parent would, with its secrets, its clock and its random numbers; only its links are down. --no-agent is for a guest whose agent does not answer: no hooks, no freeze, and a child that believes to be its parent, so its links stay down and no command runs in it until it is booted anew; it can be paused, resumed, read by logs, forked with --no-agent, stopped with --force, removed. ls and inspect mark both kinds. A vm that is starting, pausing, stopping or restoring is refused.\n\n' +
+    `${idleHelp} A vm that paused so is resumed to be forked; its children do not pause by themselves unless told so here.`,
   examples: [
     { line: 'ramet fork warm-web --count 10', does: 'Ten children of a template.' },
     { line: 'ramet fork web --name web-experiment --ttl 1h', does: 'One of a running vm, removed after an hour.' },

@@ -8,7 +8,7 @@ const atRest = ['created', 'stopped']
 
 export default defineCommand({
   description:
-    'Lists vms: those that run, are paused or have failed; with --all also those that are stopped or were never started. GEN is the generation: it rises with every fork. NOTE tells of vms that were forked without their agent, or without a freeze.',
+    'Lists vms: those that run, are paused or have failed; with --all also those that are stopped or were never started. GEN is the generation: it rises with every fork. NOTE tells of vms that paused by themselves, and of those that were forked without their agent, or without a freeze.',
   examples: [
     { line: 'ramet ls', does: 'What runs.' },
     { line: 'ramet ls --parent warm-web', does: 'The children of a template.' },

@@ -3,13 +3,14 @@ import { defineCommand, flag, parsed, required, rest, value } from '../command.t
 import { note } from '../io.ts'
 import { attachOptions } from '../options/attach.ts'
 import { machineOptions, machineRequest } from '../options/machine.ts'
-import { runOptions, runRequest } from '../options/run.ts'
+import { idleHelp, runOptions, runRequest } from '../options/run.ts'
 import { showOne } from '../output.ts'
 import { parseRestart } from '../parse/restart.ts'
 
 export default defineCommand({
   description:
-    'Boots a vm from an image and waits until its agent answers. With a command it runs that in the vm and passes on its exit code; the vm goes on running afterwards unless --rm is given. Without one it prints the name of the vm. Once the command begins, what follows is the command’s.',
+    'Boots a vm from an image and waits until its agent answers. With a command it runs that in the vm and passes on its exit code; the vm goes on running afterwards unless --rm is given. Without one it prints the name of the vm. Once the command begins, what follows is the command’s.\n\n' +
+    idleHelp,
   examples: [
     { line: 'ramet run micro --name first', does: 'Boots a small vm called first.' },
     { line: 'ramet run --rm micro uname -a', does: 'Boots one, runs a command in it, and removes it.' },

@@ -1,9 +1,31 @@
-import { list, parsed, type Values } from '../command.ts'
+import { flag, list, parsed, type Values } from '../command.ts'
 import { parseDurationMs } from '../parse/duration.ts'
 import { positiveNumber } from '../parse/number.ts'
 import { parsePair, parseVariable } from '../parse/pair.ts'
 import { parsePort } from '../parse/port.ts'
 import { parseSizeBytes } from '../parse/size.ts'
+import { UsageError } from '../show-error.ts'
+
+/** What `--idle-pause` means, for the help of whoever has it. */
+export const idleHelp =
+  'With --idle-pause a vm pauses by itself when for that long nobody has called it and it has not computed. A call is a command, a file, a connection to a published port, a fork, or whatever else is done to it; one that lasts (a shell, an attached command, an open connection) keeps it running. It has not computed when it used less than a twentieth of one processor; a detached command that only waits does not keep it running. The next call resumes it first, and notices only the time that takes.'
+
+/** When a vm pauses by itself. */
+export const idleOptions = {
+  idlePause: parsed(
+    '--idle-pause <duration>',
+    'pause it by itself after this time without a call, as 10m',
+    parseDurationMs,
+  ),
+  idleStay: flag('--idle-stay', 'with --idle-pause: it stays paused until ramet resume, whoever calls'),
+}
+
+export function idleRequest({ idlePause, idleStay }: Values<typeof idleOptions>) {
+  if (idlePause !== undefined)
+    return { idle: { pauseAfterSeconds: idlePause / 1000, ...(idleStay ? { resumeOnCall: false } : {}) } }
+  if (idleStay) throw new UsageError('--idle-stay needs --idle-pause', 'Say after which time: --idle-pause 10m')
+  return {}
+}
 
 /** What is chosen at create as well as at fork. */
 export const runOptions = {
@@ -12,6 +34,7 @@ export const runOptions = {
     parseVariable(text),
   ),
   ttl: parsed('--ttl <duration>', 'remove it by itself after this time, as 30m', parseDurationMs),
+  ...idleOptions,
   publish: list('-p, --publish <guest[:host]>', 'publish a port of the guest here; repeat for more', parsePort),
   cpuLimit: parsed('--cpu-limit <cores>', 'processor time it may use on the host, as 0.5', positiveNumber),
   memoryLimit: parsed('--memory-limit <size>', 'memory it may use on the host beyond what it shares', parseSizeBytes),
@@ -23,6 +46,7 @@ export function runRequest(options: Values<typeof runOptions>) {
     labels: Object.fromEntries(options.label),
     environment: Object.fromEntries(options.env),
     ...(options.ttl === undefined ? {} : { ttlSeconds: options.ttl / 1000 }),
+    ...idleRequest(options),
     ports: options.publish,
     limits: {
       ...(cpuLimit === undefined ? {} : { cpuCores: cpuLimit }),
