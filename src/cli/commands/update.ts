@@ -9,7 +9,7 @@ import { resolveVm } from '../resolve.ts'
 import { UsageError } from '../show-error.ts'
 
 /** A duration, or `none`. */
-const durationOrNone = (text: string): number | null => (text === 'none' ? null : parseDurationMs(text))
+const durationOrNone = (text: string): number | 'none' => (text === 'none' ? text : parseDurationMs(text))
 
 const updateOptions = {
   name: value('-n, --name <name>', 'another name'),
@@ -54,8 +54,8 @@ function changesOf(options: Values<typeof updateOptions>): VmUpdateInput {
   }
   return {
     ...(name === undefined ? {} : { name }),
-    ...(ttl === undefined ? {} : { ttlSeconds: ttl === null ? null : ttl / 1000 }),
-    ...(idlePause === null ? { idle: null } : idleRequest({ idlePause, idleStay })),
+    ...(ttl === undefined ? {} : { ttlSeconds: ttl === 'none' ? null : ttl / 1000 }),
+    ...(idlePause === 'none' ? { idle: null } : idleRequest({ idlePause, idleStay })),
     ...(restart === undefined ? {} : { restart }),
     ...(link === undefined ? {} : { link }),
     ...(Object.keys(limits).length === 0 ? {} : { limits }),

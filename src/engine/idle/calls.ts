@@ -49,9 +49,14 @@ export class Calls {
     return { [Symbol.dispose]: () => void this.#pausing.delete(vmId) }
   }
 
-  /** Has a pause of its own give way that is under way: whoever wants something else of the vm comes first. */
+  /** Whether it is about to pause by itself. */
+  isPausing(vmId: string): boolean {
+    return this.#pausing.has(vmId)
+  }
+
+  /** Has that pause give way: whoever wants something else of the vm comes first. */
   async interruptPause(vmId: string): Promise<void> {
-    if (this.#pausing.has(vmId)) await this.#runtimes.exclusively(vmId, async () => {})
+    await this.#runtimes.exclusively(vmId, async () => {})
   }
 
   #isAsleep(id: string): boolean {

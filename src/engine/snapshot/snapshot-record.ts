@@ -34,6 +34,7 @@ export function rememberedVm(vm: VmRecord): VmRecord {
     process: _process,
     baseId: _baseId,
     stateReason: _stateReason,
+    idlePaused: _idlePaused,
     capturedPaused: _capturedPaused,
     expiresAtMs: _expiresAtMs,
     ttlLeftMs: _ttlLeftMs,

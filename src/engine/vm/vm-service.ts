@@ -132,7 +132,8 @@ export class VmService {
 
   async pause(ref: string, call?: CallContext): Promise<Action<Vm>> {
     const { context, runtimes, calls } = this.#parts
-    await calls.interruptPause(context.vms.find(ref).id)
+    const { id } = context.vms.find(ref)
+    if (calls.isPausing(id)) await calls.interruptPause(id)
     const asleep = context.vms.find(ref)
     if (asleep.idlePaused && asleep.state === 'paused') {
       const target = { kind: 'vm' as const, id: asleep.id, name: asleep.name }
@@ -233,7 +234,8 @@ export class VmService {
     work: (vm: VmRecord, handle: OperationHandle) => Promise<VmRecord>,
   ): Promise<Action<Vm>> {
     const { context, runtimes } = this.#parts
-    await this.#parts.calls.interruptPause(context.vms.find(ref).id)
+    const { id } = context.vms.find(ref)
+    if (this.#parts.calls.isPausing(id)) await this.#parts.calls.interruptPause(id)
     const vm = context.vms.find(ref)
     // Refused at once where nothing is under way that could make it legal by the time its turn comes.
     if (next(vm.state, action) === undefined) throw illegal(vm.name, vm.state, action)
