@@ -123,7 +123,12 @@ export async function launch(plan: LaunchPlan, tools: LaunchTools, signal?: Abor
 async function makeDirectory(plan: LaunchPlan): Promise<void> {
   await mkdir(plan.dir, { recursive: true, mode: 0o700 })
   if (plan.user !== undefined) await chown(plan.dir, plan.user.uid, plan.user.gid)
-  const stale = [machineFiles.qmp, machineFiles.agent, ...plan.nics.map((_, index) => nicSocket(index))]
+  const stale = [
+    machineFiles.qmp,
+    machineFiles.rescue,
+    machineFiles.agent,
+    ...plan.nics.map((_, index) => nicSocket(index)),
+  ]
   await Promise.all(stale.map((name) => rm(join(plan.dir, name), { force: true })))
 }
 

@@ -6,6 +6,8 @@ import type { DiskSource, MachineDescription, MachineSeat, NicSource } from './m
 /** Files of a running machine, relative to the directory of its vm, which is QEMU's working directory. */
 export const machineFiles = {
   qmp: 'qmp.sock',
+  /** a second way in, of machines that are restored */
+  rescue: 'rescue.sock',
   agent: 'agent.sock',
   log: 'qemu.log',
   deviceState: 'device.state',
@@ -72,6 +74,7 @@ export function machineArguments(machine: MachineDescription, seat: MachineSeat)
     // The process stays when its guest ends, so that whoever asks later, also another daemon, learns why.
     ...['-action', 'reboot=reset,shutdown=pause,panic=pause'],
     ...['-qmp', `unix:${machineFiles.qmp},server=on,wait=off`],
+    ...(isRestored(seat) ? ['-qmp', `unix:${machineFiles.rescue},server=on,wait=off`] : []),
     ...bootArguments(seat),
     ...smallDevices(seat),
     ...seat.disks.flatMap((disk, index) => diskArguments(machine, disk, index)),
@@ -84,6 +87,9 @@ export function machineArguments(machine: MachineDescription, seat: MachineSeat)
   checkSharedBaseRules(args, seat)
   return args
 }
+
+/** Its memory comes to it too, page by page. */
+const isRestored = (seat: MachineSeat) => seat.incoming && seat.memory.kind === 'anonymous'
 
 function checkFit(machine: MachineDescription, seat: MachineSeat): void {
   const demands: [boolean, string][] = [

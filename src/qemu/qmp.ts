@@ -41,6 +41,8 @@ export class QmpClient {
   readonly #greeting = Promise.withResolvers<string[]>()
   readonly #lost = new AbortController()
   #nextId = 1
+  /** somebody else has read from this connection, perhaps the half of a line */
+  #isResumed = false
 
   private constructor(socket: Socket) {
     this.#socket = socket
@@ -76,6 +78,18 @@ export class QmpClient {
       client.close()
       throw error
     }
+  }
+
+  /**
+   * Goes on with a connection whose capabilities somebody else has agreed on. What is still in it, answers to others
+   * and old events, is read and forgotten.
+   */
+  static resume(socket: Socket): QmpClient {
+    const client = new QmpClient(socket)
+    client.#isResumed = true
+    // Numbers that nobody has used on it.
+    client.#nextId = Math.floor(performance.timeOrigin + performance.now())
+    return client
   }
 
   get isOpen(): boolean {
@@ -168,10 +182,20 @@ export class QmpClient {
 
   #receive(chunk: Buffer): void {
     try {
-      for (const line of this.#splitter.push(chunk)) this.#dispatch(parseQmpMessage(line))
+      for (const line of this.#splitter.push(chunk)) this.#takeLine(line)
     } catch (error) {
       this.#lose(error)
       this.#socket.destroy()
+    }
+  }
+
+  #takeLine(line: string): void {
+    const isFirst = this.#isResumed
+    this.#isResumed = false
+    try {
+      this.#dispatch(parseQmpMessage(line))
+    } catch (error) {
+      if (!isFirst) throw error
     }
   }
 
