@@ -18,6 +18,9 @@ export const bootSchedule: OpeningSchedule = [1000]
 /** A guest that has just been resumed: what is written before QEMU resumes is lost. */
 export const resumeSchedule: OpeningSchedule = [250, 500, 1000, 2000]
 
+/** The same, of one whose memory has yet to come: each repeat would have an answer on its way thrown away. */
+export const restoreSchedule: OpeningSchedule = [2000, 4000]
+
 export interface VersionRange {
   readonly versionMin: number
   readonly versionMax: number

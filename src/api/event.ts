@@ -11,6 +11,7 @@ export const eventTypes = [
   'vm.failed',
   'vm.removed',
   'vm.disks',
+  'vm.restore',
   'vm.port-published',
   'vm.port-unpublished',
   'template.created',
@@ -51,7 +52,7 @@ export const Event = z
     data: z
       .record(z.string(), z.unknown())
       .describe(
-        'Facts: `state`, `previous`, `reason` of a state · `disk` (number) and `state` (`lent`, `returned`, `collapsed`) of a vm.disks · the Operation of an operation.*',
+        'Facts: `state`, `previous`, `reason` of a state · `disk` (number) and `state` (`lent`, `returned`, `collapsed`) of a vm.disks · `state` (`filling`, `interrupted`, `done`) and `restore` (the report) of a vm.restore · the Operation of an operation.*',
       ),
   })
   .meta({ id: 'Event', description: 'Something that happened.' })

@@ -35,6 +35,7 @@ export const RestoreReport = z
     snapshotId: z.string().optional().describe('Snapshot that it is of; absent for a vm that was paused to disk.'),
     state: z.enum(restoreStates).describe('Whether its memory is all there.'),
     policy: z.string().describe('What was brought along with a page that was waited for.'),
+    problem: z.string().optional().describe('Why some of its memory cannot come, a sentence.'),
     recordedPages: pages('Pages of the recorded working set that it began with.'),
     interruptions: z.int().nonnegative().describe('How often another page server took it up again.'),
     now: RestoreFigures.optional().describe('Until now, or its end.'),

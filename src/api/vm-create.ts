@@ -89,6 +89,13 @@ export const VmStop = z
   .meta({ id: 'VmStop', description: 'How to stop a vm.' })
 export type VmStop = z.infer<typeof VmStop>
 
+export const VmPause = z
+  .strictObject({
+    toDisk: z.boolean().default(false).describe('Write its memory to disk and end its QEMU; it takes no memory then.'),
+  })
+  .meta({ id: 'VmPause', description: 'How to pause a vm.' })
+export type VmPause = z.infer<typeof VmPause>
+
 export const VmClone = z
   .strictObject({
     name: Name.optional().describe('Name of the clone; invented when left out.'),

@@ -4,7 +4,7 @@ import type { Port, PortPublish } from '../api/port.ts'
 import type { Snapshot as SnapshotInfo } from '../api/snapshot.ts'
 import type { VmStats } from '../api/stats.ts'
 import type { Vm as VmInfo } from '../api/vm.ts'
-import type { VmCloneInput, VmCreateInput, VmStop, VmUpdateInput } from '../api/vm-create.ts'
+import type { VmCloneInput, VmCreateInput, VmPause, VmStop, VmUpdateInput } from '../api/vm-create.ts'
 import { type ActionOptions, act, actAtOnce } from './action.ts'
 import { type CallOptions, split } from './call-options.ts'
 import { Commands } from './commands.ts'
@@ -148,12 +148,18 @@ export class Vm implements AsyncDisposable {
     await this.#change('stop', how, rest)
   }
 
-  /** Stops its execution; memory stays, and the time to live does not run. @throws RametApiError `ILLEGAL_STATE` */
-  async pause(options: ActionOptions = {}): Promise<void> {
-    await this.#change('pause', undefined, options)
+  /**
+   * Stops its execution; the time to live does not run. Its memory stays, or with `toDisk` is written to a file, so
+   * that it takes none of the host's.
+   *
+   * @throws RametApiError `ILLEGAL_STATE`, `NO_SPACE`, `GUEST_UNREACHABLE`
+   */
+  async pause(options: Partial<VmPause> & ActionOptions = {}): Promise<void> {
+    const { toDisk, ...rest } = options
+    await this.#change('pause', toDisk === undefined ? undefined : { toDisk }, rest)
   }
 
-  /** Lets it execute again. @throws RametApiError `ILLEGAL_STATE` */
+  /** Lets it execute again; one on disk runs before its memory has come. @throws RametApiError `ILLEGAL_STATE`, `NO_CAPACITY` */
   async resume(options: ActionOptions = {}): Promise<void> {
     await this.#change('resume', undefined, options)
   }

@@ -10,6 +10,7 @@ import type { Operations } from './operations.ts'
 import type { Paths } from './paths.ts'
 import type { BaseRecord, DeltaRecord, ImageRecord, SnapshotRecord, TemplateRecord, VmRecord } from './records.ts'
 import type { Registry } from './registry.ts'
+import type { ConnectPageServer } from './restore/page-server.ts'
 import type { Seats } from './seats.ts'
 import type { EngineSettings } from './settings.ts'
 
@@ -52,6 +53,7 @@ export interface EngineContext {
   clock: Clock
   random: (bytes: number) => Buffer
   spawn: SpawnDetached
+  pageServer: ConnectPageServer
   cgroups: CgroupDriver
   log: Log
   measure: (measurement: Measurement) => void

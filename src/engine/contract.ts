@@ -23,7 +23,7 @@ import type { VmStats } from '../api/stats.ts'
 import type { Template, TemplateCreate, TemplateCreated, TemplateState, TemplateUpdate } from '../api/template.ts'
 import type { Tree } from '../api/tree.ts'
 import type { Vm, VmState } from '../api/vm.ts'
-import type { VmClone, VmCreate, VmStop, VmUpdate } from '../api/vm-create.ts'
+import type { VmClone, VmCreate, VmPause, VmStop, VmUpdate } from '../api/vm-create.ts'
 
 /** What goes with a call that makes an operation. */
 export interface CallContext {
@@ -67,9 +67,9 @@ export interface VmMethods {
   startVm(ref: string, context?: CallContext): Promise<Action<Vm>>
   /** Asks the guest to shut down. @throws VM_NOT_FOUND, ILLEGAL_STATE; `done`: TIMEOUT unless forced */
   stopVm(ref: string, options: VmStop, context?: CallContext): Promise<Action<Vm>>
-  /** @throws VM_NOT_FOUND, ILLEGAL_STATE */
-  pauseVm(ref: string, context?: CallContext): Promise<Action<Vm>>
-  /** @throws VM_NOT_FOUND, ILLEGAL_STATE */
+  /** With `toDisk` also one that is paused. @throws VM_NOT_FOUND, ILLEGAL_STATE; `done`: NO_SPACE, GUEST_UNREACHABLE */
+  pauseVm(ref: string, options: VmPause, context?: CallContext): Promise<Action<Vm>>
+  /** Of one that was paused to disk, too. @throws VM_NOT_FOUND, ILLEGAL_STATE; `done`: NO_CAPACITY, CHECKPOINT_DAMAGED */
   resumeVm(ref: string, context?: CallContext): Promise<Action<Vm>>
   /** Ends QEMU at once. @throws VM_NOT_FOUND, ILLEGAL_STATE */
   killVm(ref: string, context?: CallContext): Promise<Action<Vm>>

@@ -8,7 +8,7 @@ import type { PortPublish } from '../api/port.ts'
 import type { PageQuery } from '../api/primitives.ts'
 import type { SnapshotCreate, SnapshotUpdate } from '../api/snapshot.ts'
 import type { TemplateCreate, TemplateState, TemplateUpdate } from '../api/template.ts'
-import type { VmClone, VmCreate, VmStop, VmUpdate } from '../api/vm-create.ts'
+import type { VmClone, VmCreate, VmPause, VmStop, VmUpdate } from '../api/vm-create.ts'
 import type {
   CallContext,
   ConsoleOptions,
@@ -113,6 +113,7 @@ export class LocalEngine implements Engine {
     await this.#verified
     await armed.stop()
     await settling.stop()
+    await this.#parts.restores.stop()
     for (const runtime of runtimes.list()) await runtime.console.drain(runtime.qemu)
     await runtimes.release()
     await context.store.close()
@@ -131,7 +132,9 @@ export class LocalEngine implements Engine {
   }
 
   async getVm(ref: string) {
-    return vmView(this.#vm(ref))
+    const vm = this.#vm(ref)
+    const restore = await this.#parts.restores.reportOf(vm.id)
+    return vmView(restore === undefined ? vm : { ...this.#vm(vm.id), restore })
   }
 
   updateVm(ref: string, changes: VmUpdate) {
@@ -146,8 +149,8 @@ export class LocalEngine implements Engine {
     return this.#vms.stop(ref, options, call)
   }
 
-  pauseVm(ref: string, call?: CallContext) {
-    return this.#vms.pause(ref, call)
+  pauseVm(ref: string, options: VmPause, call?: CallContext) {
+    return this.#vms.pause(ref, options, call)
   }
 
   resumeVm(ref: string, call?: CallContext) {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { ensurePageServer } from '../checkpoint/serve/ensure.ts'
 import { Database } from '../cluster/database.ts'
 import { Journal } from '../cluster/journal.ts'
 import { Reserve } from '../cluster/reserve.ts'
@@ -82,6 +83,7 @@ async function openContext(settings: EngineSettings, paths: Paths, around: Surro
     clock,
     random: randomBytes,
     spawn: spawnDetached,
+    pageServer: ensurePageServer,
     cgroups: openCgroups({ log, clock }),
     log,
     measure: (measurement) => {

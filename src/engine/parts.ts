@@ -7,6 +7,7 @@ import type { IdentityTools } from './guest/identify.ts'
 import type { Ports } from './guest/ports.ts'
 import type { Calls } from './idle/calls.ts'
 import type { ImageLibrary } from './image/image-library.ts'
+import type { Restores } from './restore/restores.ts'
 import type { StreamCache } from './template/template-stream.ts'
 import type { Runtimes } from './vm/runtimes.ts'
 import type { TtlTimer } from './vm/ttl.ts'
@@ -24,6 +25,7 @@ export interface EngineParts {
   runtimes: Runtimes
   /** whoever needs a guest begins a call */
   calls: Calls
+  restores: Restores
   ports: Ports
   ttl: TtlTimer
 }

@@ -17,6 +17,8 @@ export class Paths {
   /** frozen deltas, which no vm owns while others read them */
   readonly deltasDir: string
   readonly snapshotsDir: string
+  /** checkpoints of vms that are paused to disk, where only the daemon can write */
+  readonly suspendedDir: string
   /** where the page server is asked */
   readonly pageServerSocket: string
   /** consoles, which only the daemon writes to: a vm's own directory belongs to its user */
@@ -33,6 +35,7 @@ export class Paths {
     this.templatesDir = join(settings.dataDir, 'templates')
     this.deltasDir = join(settings.dataDir, 'deltas')
     this.snapshotsDir = join(settings.dataDir, 'snapshots')
+    this.suspendedDir = join(settings.dataDir, 'suspended')
     this.pageServerSocket = join(settings.dataDir, 'page-server.sock')
     this.consolesDir = join(settings.dataDir, 'consoles')
   }
@@ -55,6 +58,11 @@ export class Paths {
     return join(this.snapshotsDir, id)
   }
 
+  /** directory with the checkpoint of a vm that is paused to disk */
+  suspended(vmId: string): string {
+    return join(this.suspendedDir, vmId)
+  }
+
   image(id: string): string {
     return join(this.imagesDir, id)
   }
@@ -69,7 +77,8 @@ export class Paths {
     for (const path of [this.dataDir, this.vmsDir, this.templatesDir, this.deltasDir, this.cacheDir]) {
       await mkdir(path, { recursive: true, mode: 0o711 })
     }
-    for (const path of [this.consolesDir, this.snapshotsDir]) await mkdir(path, { recursive: true, mode: 0o700 })
+    for (const path of [this.consolesDir, this.snapshotsDir, this.suspendedDir])
+      await mkdir(path, { recursive: true, mode: 0o700 })
     await this.#createImagesDir()
   }
 

@@ -103,7 +103,7 @@ export interface VmRecord {
   /** helpers such as passt */
   helpers: ProcessIdentity[]
   agentProtocol?: number
-  /** its memory and devices are on disk, in its own directory, while it is suspended, and until they have come back */
+  /** its memory and devices are on disk while it is suspended, and until they have come back */
   suspended?: SuspendedRecord
   /** how its memory comes, or came, when it was last restored lazily */
   restore?: RestoreRecord
@@ -123,17 +123,21 @@ export interface CheckpointRecord {
   baseOf?: string
 }
 
-/** A vm that was paused to disk: no process, its checkpoint file in its own directory. */
+/** A vm that was paused to disk: no process, but a checkpoint file that only it is restored from. */
 export interface SuspendedRecord extends CheckpointRecord {
   atMs: number
   /** its workload stands still in it, and is to be thawed */
   frozen?: true
+  /** its guest has run again since: what is on its disks is newer than this memory, which must not be gone back to */
+  resumedAtMs?: number
 }
 
 /** A lazy restore: it is over when the vm stands on its own. */
 export interface RestoreRecord extends RestoreReport {
-  /** from which file: of a snapshot, or of its own directory */
+  /** from which file: of a snapshot, or of its own */
   checkpoint: CheckpointRecord
+  /** how its QEMU is reached when that waits for a page, from `leaveRescue` */
+  rescue?: string
 }
 
 /** Memory, devices and disks of a vm at one moment; its files are in a directory of its own. */

@@ -12,7 +12,7 @@ export type VmAction =
   | 'started'
   /** running */
   | 'pause'
-  /** pausing, capturing */
+  /** pausing, capturing, restoring */
   | 'paused'
   /** paused */
   | 'resume'
@@ -68,6 +68,7 @@ const transitions: Record<VmState, Partial<Record<VmAction, VmState>>> = {
   suspended: { restore: 'restoring', kill: 'stopping', remove: 'removing' },
   restoring: {
     started: 'running',
+    paused: 'paused',
     suspended: 'suspended',
     stopped: 'stopped',
     kill: 'stopping',

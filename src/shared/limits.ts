@@ -242,6 +242,12 @@ export const limits = {
   /** of the newest restores, kept beside a checkpoint */
   workingSetCount: 4,
 
+  // restoring a vm
+  /** page servers that may die under one restore before its guest runs */
+  restoreAttemptCount: 5,
+  /** between attempts to find a page server for a guest that runs */
+  restoreRetryMs: 1_000,
+
   // the page server (see docs/page-server.md)
   /** of one line of its control protocol */
   pageServerLineBytes: 4 * MiB,

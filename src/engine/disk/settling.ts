@@ -16,7 +16,7 @@ import type { Deltas } from './deltas.ts'
 
 /** States in which nothing but this works on a vm's disks, and the guest's QEMU can. */
 const runningStates: ReadonlySet<VmState> = new Set(['running', 'paused'])
-const stoppedStates: ReadonlySet<VmState> = new Set(['created', 'stopped', 'failed'])
+const stoppedStates: ReadonlySet<VmState> = new Set(['created', 'stopped', 'failed', 'suspended'])
 
 /**
  * Brings disks to rest in the background, where each is a delta over its base: what stands on a frozen delta

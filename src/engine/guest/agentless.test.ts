@@ -47,7 +47,7 @@ test('a workload that a fork has left frozen is thawed when its vm goes on, and 
   await using engine = await TestEngine.open()
   for (const name of ['resumed', 'stopped']) {
     const { id } = await engine.createVm({ name })
-    await (await engine.vms.pause(name)).done
+    await (await engine.vms.pause(name, { toDisk: false })).done
     await engine.context.vms.update(id, { frozenWhilePaused: true })
     if (name === 'resumed') await (await engine.vms.resume(name)).done
     else await (await engine.vms.stop(name, { force: false })).done

@@ -77,7 +77,7 @@ test('calls that come at once resume it once, and see nothing of it', async () =
 test('a vm that somebody paused is not resumed by a call, also when it had paused by itself before', async () => {
   await using engine = await TestEngine.open()
   const id = await asleep(engine)
-  await (await engine.vms.pause('web')).done
+  await (await engine.vms.pause('web', { toDisk: false })).done
   const vm = engine.context.vms.find(id)
   assert.deepEqual([vm.state, vm.idlePaused, vm.stateReason], ['paused', undefined, undefined])
   using call = await engine.parts.calls.begin({ id })
@@ -86,7 +86,7 @@ test('a vm that somebody paused is not resumed by a call, also when it had pause
     () => engine.parts.runtimes.reachable(call.vm, 'run a command in'),
     (error) => isRametError(error, 'ILLEGAL_STATE'),
   )
-  await assert.rejects(engine.vms.pause('web'), (error) => isRametError(error, 'ILLEGAL_STATE'))
+  await assert.rejects(engine.vms.pause('web', { toDisk: false }), (error) => isRametError(error, 'ILLEGAL_STATE'))
   await (await engine.vms.resume('web')).done
   assert.equal(stateOf(engine), 'running')
 })
@@ -146,7 +146,7 @@ test('an action that comes while it pauses is not refused, and finds it running'
     await engine.idleClock.advance(spanMs)
     await reached.promise
     assert.equal(stateOf(engine), 'pausing')
-    const asked = action === 'pause' ? engine.vms.pause('web') : engine.vms.stop('web', { force: true })
+    const asked = action === 'pause' ? engine.vms.pause('web', { toDisk: false }) : engine.vms.stop('web', { force: true })
     goOn.resolve()
     await (await asked).done
     assert.equal(stateOf(engine), action === 'pause' ? 'paused' : 'stopped')

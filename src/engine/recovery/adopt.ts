@@ -11,6 +11,8 @@ import { linksUp } from '../guest/agentless.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
 import type { Changes } from '../registry.ts'
+import { wakeAdopted } from '../restore/resume-suspended.ts'
+import { releaseCheckpoint } from '../restore/suspended-files.ts'
 import { liveStates } from '../state.ts'
 import { describeEnd } from '../vm/guest-end.ts'
 import { endAllOf } from '../vm/release-vm.ts'
@@ -28,11 +30,14 @@ import { stalledState, stallReason } from './stalls.ts'
 export async function adoptVm(parts: EngineParts, vm: VmRecord): Promise<void> {
   const { context } = parts
   if (vm.state === 'removing') return discardVm(parts, vm.id)
-  if (!liveStates.has(vm.state)) return void (await endAllOf(context, vm.id))
+  if (!liveStates.has(vm.state)) return leaveResting(parts, vm)
   if (vm.state === 'starting') return undoStart(parts, vm)
+  if (vm.state === 'restoring' && vm.suspended?.resumedAtMs === undefined) return undoRestore(parts, vm)
   if (vm.process === undefined || !isRunning(vm.process)) return settleGone(parts, vm)
   try {
+    await parts.restores.adopt(vm)
     const qemu = await adoptQemu(vm.process, context.paths.vm(vm.id))
+    await parts.restores.adopted(vm.id, qemu)
     await takeOver(parts, vm, qemu)
   } catch (error) {
     context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a running vm could not be adopted')
@@ -46,6 +51,23 @@ export async function adoptVm(parts: EngineParts, vm: VmRecord): Promise<void> {
       }),
     })
   }
+}
+
+async function leaveResting({ context }: EngineParts, vm: VmRecord): Promise<void> {
+  await endAllOf(context, vm.id)
+  // One that was just about to end, since its memory was safe.
+  if (vm.process !== undefined) await context.vms.update(vm.id, { process: undefined, helpers: [], baseId: undefined })
+  if (vm.state !== 'suspended' && vm.suspended !== undefined) await releaseCheckpoint(context, vm.id)
+}
+
+/** Its guest has not run, so that it is on disk as before; or there was nothing to go back to. */
+async function undoRestore(parts: EngineParts, vm: VmRecord): Promise<void> {
+  await endAllOf(parts.context, vm.id)
+  if (vm.suspended !== undefined) return settle(parts, vm, 'suspended', { restore: undefined })
+  await settle(parts, vm, 'stopped', {
+    restore: undefined,
+    stateReason: 'the daemon was restarted while it was restored',
+  })
 }
 
 /**
@@ -98,6 +120,7 @@ async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Pr
   const staysPaused = vm.state === 'paused' || vm.state === 'pausing' || vm.capturedPaused === true
   if (vm.state === 'capturing' && !staysPaused) await letGo(parts, vm, runtime, runState)
   else if (runState === 'paused' && !staysPaused) await resumeGuest(qemu)
+  if (vm.state === 'restoring') await wakeAdopted(parts, vm, runtime)
   // Only now: saving its devices took a stopped guest's disks out of service until it goes on.
   await parts.deltas.recover(vm.id)
   await mergeDisks(qemu, floorsOf(parts.context.vms.find(vm.id))).catch((error: unknown) =>

@@ -7,6 +7,7 @@ import { asRametError } from '../../shared/errors.ts'
 import type { EngineContext } from '../context.ts'
 import { inParallel } from '../mutex.ts'
 import type { EngineParts } from '../parts.ts'
+import { pageServerOwner, sweepPageServers } from '../restore/page-server-link.ts'
 import { recoverSnapshots } from '../snapshot/discard-snapshot.ts'
 import type { TemplateService } from '../template/template-service.ts'
 import { endAllOf, removeDirectory } from '../vm/release-vm.ts'
@@ -23,6 +24,7 @@ export async function reconcile(parts: EngineParts, templates: TemplateService):
   const { context } = parts
   const reaped: Reaped = {}
   await reapOrphans(parts, reaped)
+  sweepPageServers(context)
   const finishing = new Set(
     context.templates.list().flatMap((template) => (template.making?.captured ? [template.making.vmId] : [])),
   )
@@ -50,7 +52,8 @@ async function reapOrphans(parts: EngineParts, reaped: Reaped): Promise<void> {
     for (const entry of entries)
       if (entry.kind === 'keeper') count('keeper', await reapKeeper(parts, owner, entry.ident))
     const { vms, templates, bases } = context
-    if ([vms, templates, bases].some((registry) => registry.get(owner) !== undefined)) continue
+    if (owner === pageServerOwner || [vms, templates, bases].some((registry) => registry.get(owner) !== undefined))
+      continue
     if (owner.startsWith('vm-')) {
       count('process', await endAllOf(context, owner))
       await removeDirectory(context, owner)
@@ -94,6 +97,11 @@ async function reapDirectories(context: EngineContext): Promise<number> {
   for (const name of await readdir(context.paths.templatesDir)) {
     if (context.templates.get(name) !== undefined) continue
     await rm(join(context.paths.templatesDir, name), { recursive: true, force: true })
+    count += 1
+  }
+  for (const name of await readdir(context.paths.suspendedDir)) {
+    if (context.vms.get(name)?.suspended !== undefined) continue
+    await rm(join(context.paths.suspendedDir, name), { recursive: true, force: true })
     count += 1
   }
   for (const name of await readdir(context.paths.deltasDir)) {

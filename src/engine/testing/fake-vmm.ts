@@ -66,7 +66,7 @@ export class FakeGuest implements AsyncDisposable {
   /** What the relay needs to lead here. */
   get relayArguments(): string[] {
     const { path } = this.#servers.agent
-    return [machineFiles.qmp, `${path}.qmp`, machineFiles.agent, path]
+    return [machineFiles.qmp, `${path}.qmp`, machineFiles.rescue, `${path}.qmp`, machineFiles.agent, path]
   }
 
   set process(process: DetachedProcess) {
@@ -94,6 +94,12 @@ export class FakeGuest implements AsyncDisposable {
   stall(): void {
     this.status = 'io-error'
     this.#emit('BLOCK_IO_ERROR', { action: 'stop', operation: 'write', nospace: true })
+  }
+
+  /** A page server has sent its devices: it is there, and stands. */
+  arrive(): void {
+    this.status = 'paused'
+    this.#emit('MIGRATION', { status: 'postcopy-active' })
   }
 
   /** QEMU dies. */
@@ -132,7 +138,7 @@ export class FakeGuest implements AsyncDisposable {
     }
   }
 
-  #execute(name: string, args: { name?: string; up?: boolean } & DiskArguments): unknown {
+  #execute(name: string, args: { name?: string; up?: boolean; uri?: string } & DiskArguments): unknown {
     switch (name) {
       case 'query-status':
         return { status: this.status, running: this.status === 'running' }
@@ -147,6 +153,8 @@ export class FakeGuest implements AsyncDisposable {
         this.crash()
         return {}
       case 'migrate-incoming':
+        // One that is restored has its state from a page server: `arrive`.
+        if (args.uri?.startsWith('unix:')) return {}
         this.status = 'paused'
         this.#emit('MIGRATION', { status: 'completed' })
         return {}

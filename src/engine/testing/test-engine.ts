@@ -32,10 +32,17 @@ import { Seats } from '../seats.ts'
 import { TemplateService } from '../template/template-service.ts'
 import { digestOf, writeStream } from '../template/template-stream.ts'
 import { VmService } from '../vm/vm-service.ts'
+import { FakePageServers } from './fake-page-server.ts'
 import { FakeVmm } from './fake-vmm.ts'
 import { ManualClock } from './manual-clock.ts'
 
 const imageId = 'img-0123456789ab'
+
+interface Fakes {
+  vmm: FakeVmm
+  cgroups: RecordedCgroups
+  pageServers: FakePageServers
+}
 
 /** The engine's own code over fake QEMUs: everything real but the machine. Dispose of it to remove everything. */
 export class TestEngine implements AsyncDisposable {
@@ -49,17 +56,20 @@ export class TestEngine implements AsyncDisposable {
   /** by which vms become idle: no time passes unless a test says so */
   readonly idleClock = new ManualClock()
   readonly cgroups: RecordedCgroups
+  readonly pageServers: FakePageServers
   readonly events: Event[] = []
   /** what the delay of each restart was worked out from; here there is none */
   readonly restartCounts: number[] = []
   readonly #root: string
   #succeeded = false
 
-  private constructor(root: string, vmm: FakeVmm, context: EngineContext, cgroups: RecordedCgroups) {
+  private constructor(root: string, fakes: Fakes, context: EngineContext) {
+    const { vmm, cgroups, pageServers } = fakes
     this.#root = root
     this.vmm = vmm
     this.context = context
     this.cgroups = cgroups
+    this.pageServers = pageServers
     this.parts = assemble(context)
     const restarts = new Restarts(this.parts, (count) => {
       this.restartCounts.push(count)
@@ -85,6 +95,7 @@ export class TestEngine implements AsyncDisposable {
     const store = new SqliteStore(database)
     const events = new EventLog(systemClock)
     const cgroups = new RecordedCgroups()
+    const pageServers = new FakePageServers()
     const vms = await Registry.open<VmRecord>(store, 'vms', 'vm', 'VM_NOT_FOUND')
     const context: EngineContext = {
       settings,
@@ -112,6 +123,7 @@ export class TestEngine implements AsyncDisposable {
       clock: systemClock,
       random: randomBytes,
       spawn: vmm.spawn,
+      pageServer: pageServers.connect,
       cgroups,
       log: silentLog,
       measure: () => {},
@@ -119,7 +131,7 @@ export class TestEngine implements AsyncDisposable {
     }
     await makeImage(context)
     await context.operations.open()
-    return new TestEngine(root, vmm, context, cgroups)
+    return new TestEngine(root, { vmm, cgroups, pageServers }, context)
   }
 
   /** What a daemon that is killed, and the next one on the same data, do. The guests run on. */
@@ -187,6 +199,7 @@ export class TestEngine implements AsyncDisposable {
   async close(): Promise<void> {
     this.parts.ttl.stop()
     await this.idle.stop()
+    await this.parts.restores.stop()
     await this.parts.settling.stop()
     await this.parts.runtimes.release()
     await this.context.store.close()

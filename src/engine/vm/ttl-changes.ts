@@ -23,7 +23,7 @@ export function ttlResumed(vm: Ttl, nowMs: number): Changes<VmRecord> {
   return { ttlLeftMs: undefined, expiresAtMs }
 }
 
-const standing: ReadonlySet<string> = new Set(['paused', 'resuming'])
+const standing: ReadonlySet<string> = new Set(['paused', 'resuming', 'suspended', 'restoring'])
 const going: ReadonlySet<string> = new Set(['running', 'pausing', 'capturing', 'stopping'])
 
 /** Somebody gave it another time to live, from now on; undefined takes it away. */

@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises'
 import { setClock } from '../../agent/clock.ts'
 import { thaw } from '../../agent/freeze.ts'
 import { shutDown } from '../../agent/shutdown.ts'
@@ -11,6 +12,7 @@ import type { OperationHandle } from '../operations.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
 import type { Changes } from '../registry.ts'
+import { releaseCheckpoint } from '../restore/suspended-files.ts'
 import { illegal, liveStates } from '../state.ts'
 import { transition } from '../vm-states.ts'
 import { endAllOf, removeDirectory } from './release-vm.ts'
@@ -148,8 +150,9 @@ function endWithin(runtime: VmRuntime, deadline: AbortSignal): Promise<unknown> 
  */
 export async function killVm(parts: EngineParts, id: string): Promise<VmRecord> {
   const before = parts.context.vms.find(id)
-  if (!liveStates.has(before.state)) return before
+  if (!liveStates.has(before.state) && before.state !== 'suspended') return before
   const vm = await transition(parts.context, id, 'kill')
+  if (before.state === 'suspended') await releaseCheckpoint(parts.context, id)
   const runtime = parts.runtimes.get(id)
   if (runtime === undefined) {
     await endAllOf(parts.context, id)
@@ -233,6 +236,7 @@ export async function discardVm(parts: EngineParts, id: string): Promise<void> {
   await runtime?.qemu.kill()
   await endAllOf(context, id)
   await removeDirectory(context, id)
+  await rm(context.paths.suspended(id), { recursive: true, force: true })
   await context.vms.remove(id)
   parts.runtimes.forget(id)
   await parts.bases.sweep()

@@ -15,6 +15,7 @@ import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
 import { handOver } from '../recovery/handed-over.ts'
 import type { Changes } from '../registry.ts'
+import { releaseCheckpoint } from '../restore/suspended-files.ts'
 import { failureOf, transition } from '../vm-states.ts'
 import { endError, untilEnd } from './guest-end.ts'
 import { confine, vmmOverheadBytes } from './limits-of-vm.ts'
@@ -66,6 +67,7 @@ const cleared: Changes<VmRecord> = {
   frozenAtFork: undefined,
   frozenWhilePaused: undefined,
   capturedPaused: undefined,
+  restore: undefined,
   process: undefined,
   helpers: [],
   timings: undefined,
@@ -78,6 +80,7 @@ interface Spawned {
 
 async function spawn(parts: EngineParts, vm: VmRecord, handle: OperationHandle): Promise<Spawned> {
   const { context } = parts
+  await releaseCheckpoint(context, vm.id)
   handle.progress({ stage: 'spawning', message: `starting QEMU for ${vm.name}` })
   await parts.settling.settleStopped(vm, handle.signal)
   const manifest = await parts.images.manifest(vm.imageId)

@@ -27,8 +27,9 @@ const model: Partial<Record<VmState, Partial<Record<Step, VmState>>>> = {
 
 async function userStep(engine: TestEngine, id: string, step: 'start' | 'stop' | 'kill' | 'pause' | 'resume') {
   const { vms } = engine
-  const action = step === 'stop' ? await vms.stop(id, { force: true, timeoutMs: 5000 }) : await vms[step](id)
-  await action.done
+  if (step === 'stop') return void (await (await vms.stop(id, { force: true, timeoutMs: 5000 })).done)
+  if (step === 'pause') return void (await (await vms.pause(id, { toDisk: false })).done)
+  await (await vms[step](id)).done
 }
 
 /** What the guest does, if there is one that could. */

@@ -145,9 +145,11 @@ export interface LaunchOf {
   operationId: string
   /** absent: boots with fresh memory */
   base?: OpenBase
+  /** its state comes to it, its memory too */
+  restored?: true
 }
 
-/** How the QEMU of a vm is started. With a base it waits for the device state; without, it boots. */
+/** How the QEMU of a vm is started. With a base it waits for the device state, when restored for all of it; else it boots. */
 export function launchPlan(context: EngineContext, of: LaunchOf): LaunchPlan {
   const { vm, manifest, base } = of
   const { paths } = context
@@ -169,7 +171,7 @@ export function launchPlan(context: EngineContext, of: LaunchOf): LaunchPlan {
     disks: diskPlans(paths, vm.disks),
     nics: vm.nics,
     generationId: vm.generationId,
-    incoming: base !== undefined,
+    incoming: base !== undefined || of.restored === true,
     hasRun: vm.startedAtMs !== undefined && base === undefined,
     ...(base === undefined ? {} : { base }),
     ...(user === undefined ? {} : { user }),

@@ -86,14 +86,14 @@ test('a boot that hangs is cut short by a kill and by a removal with force', asy
 test('the time to live stands while a vm is paused, also one that is given then', async () => {
   await using engine = await TestEngine.open()
   const vm = await engine.createVm({ ttlSeconds: 1000 })
-  await (await engine.vms.pause(vm.id)).done
+  await (await engine.vms.pause(vm.id, { toDisk: false })).done
   assert.equal(engine.context.vms.find(vm.id).expiresAtMs, undefined)
   const nowMs = engine.context.clock.nowMs()
   await engine.vms.update(vm.id, { ttlSeconds: 50 })
   await (await engine.vms.resume(vm.id)).done
   const { expiresAtMs = 0 } = engine.context.vms.find(vm.id)
   assert.ok(expiresAtMs - nowMs >= 50_000 && expiresAtMs - nowMs < 60_000, String(expiresAtMs - nowMs))
-  await (await engine.vms.pause(vm.id)).done
+  await (await engine.vms.pause(vm.id, { toDisk: false })).done
   await engine.vms.update(vm.id, { ttlSeconds: null })
   await (await engine.vms.resume(vm.id)).done
   assert.equal(engine.context.vms.find(vm.id).expiresAtMs, undefined)

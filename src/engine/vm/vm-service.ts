@@ -1,6 +1,6 @@
 import type { Page } from '../../api/primitives.ts'
 import type { Vm } from '../../api/vm.ts'
-import type { VmClone, VmCreate, VmStop, VmUpdate } from '../../api/vm-create.ts'
+import type { VmClone, VmCreate, VmPause, VmStop, VmUpdate } from '../../api/vm-create.ts'
 import { requireSpace } from '../../disk/space.ts'
 import { setLinks } from '../../fork/capture.ts'
 import { checkMemoryFor } from '../../memory/base.ts'
@@ -15,6 +15,8 @@ import type { VmRecord } from '../records.ts'
 import { settleEnd } from '../recovery/ends.ts'
 import { Restarts } from '../recovery/restarts.ts'
 import { settleStall } from '../recovery/stalls.ts'
+import { resumeSuspended } from '../restore/resume-suspended.ts'
+import { suspendVm } from '../restore/suspend.ts'
 import { illegal, liveStates, next, type VmAction } from '../state.ts'
 import { awakened } from '../vm-states.ts'
 import { cloneRecord, makeClone } from './clone.ts'
@@ -130,18 +132,22 @@ export class VmService {
     return this.#act(ref, 'vm.stop', 'stop', call, (vm, handle) => stopVm(this.#parts, vm.id, options, handle))
   }
 
-  async pause(ref: string, call?: CallContext): Promise<Action<Vm>> {
+  async pause(ref: string, { toDisk }: VmPause, call?: CallContext): Promise<Action<Vm>> {
     const { context, runtimes, calls } = this.#parts
     const { id } = context.vms.find(ref)
     if (calls.isPausing(id)) await calls.interruptPause(id)
-    const asleep = context.vms.find(ref)
-    if (asleep.idlePaused && asleep.state === 'paused') {
-      const target = { kind: 'vm' as const, id: asleep.id, name: asleep.name }
+    const vm = context.vms.find(ref)
+    if (toDisk) {
+      const action = vm.state === 'paused' ? 'capture-paused' : 'capture'
+      return this.#act(ref, 'vm.pause', action, call, (_, handle) => suspendVm(this.#parts, id, handle))
+    }
+    if (vm.idlePaused && vm.state === 'paused') {
+      const target = { kind: 'vm' as const, id, name: vm.name }
       return context.operations.begin('vm.pause', target, call, () =>
-        runtimes.exclusively(asleep.id, async () => vmView(await this.#keepPaused(asleep.id))),
+        runtimes.exclusively(id, async () => vmView(await this.#keepPaused(id))),
       )
     }
-    return this.#act(ref, 'vm.pause', 'pause', call, (vm) => pauseVm(this.#parts, vm.id))
+    return this.#act(ref, 'vm.pause', 'pause', call, () => pauseVm(this.#parts, id))
   }
 
   /** Somebody wants it paused that had paused by itself: no call resumes it any more. */
@@ -152,7 +158,11 @@ export class VmService {
   }
 
   resume(ref: string, call?: CallContext): Promise<Action<Vm>> {
-    return this.#act(ref, 'vm.resume', 'resume', call, (vm) => resumeVm(this.#parts, vm.id))
+    const { vms } = this.#parts.context
+    const isOnDisk = () => vms.find(ref).state === 'suspended'
+    return this.#act(ref, 'vm.resume', isOnDisk() ? 'restore' : 'resume', call, (vm, handle) =>
+      isOnDisk() ? resumeSuspended(this.#parts, vm.id, handle) : resumeVm(this.#parts, vm.id),
+    )
   }
 
   kill(ref: string, call?: CallContext): Promise<Action<Vm>> {
@@ -238,7 +248,7 @@ export class VmService {
     if (this.#parts.calls.isPausing(id)) await this.#parts.calls.interruptPause(id)
     const vm = context.vms.find(ref)
     // Refused at once where nothing is under way that could make it legal by the time its turn comes.
-    if (next(vm.state, action) === undefined) throw illegal(vm.name, vm.state, action)
+    if (next(vm.state, action) === undefined) throw illegal(vm.name, vm.state, kind.slice('vm.'.length))
     const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
     return context.operations.begin(kind, target, call, (handle) =>
       runtimes.exclusively(vm.id, async () => vmView(await work(vm, handle))),

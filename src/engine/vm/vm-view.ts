@@ -3,6 +3,7 @@ import type { Disk, Nic, Vm } from '../../api/vm.ts'
 import { addressOf } from '../../fork/seat.ts'
 import { linksUp } from '../guest/agentless.ts'
 import type { DiskRecord, ImageRecord, TemplateRecord, VmRecord } from '../records.ts'
+import { publicReport } from '../restore/figures.ts'
 
 const iso = (ms: number) => new Date(ms).toISOString()
 
@@ -65,6 +66,8 @@ export function vmView(vm: VmRecord): Vm {
     ...(vm.idle === undefined ? {} : { idle: vm.idle }),
     ...(vm.idlePaused === undefined ? {} : { idlePaused: true }),
     ...(vm.process === undefined ? {} : { pid: vm.process.pid }),
+    ...(vm.restore === undefined ? {} : { restore: publicReport(vm.restore) }),
+    ...(vm.suspended === undefined ? {} : { suspendedBytes: vm.suspended.fileBytes }),
     ...(vm.failure === undefined ? {} : { failure: vm.failure }),
     ...(vm.timings === undefined ? {} : { timings: vm.timings }),
     createdAt: iso(vm.createdAtMs),

@@ -1,6 +1,6 @@
 import { ForkRequest, ForkResult } from '../../api/fork.ts'
 import { Vm } from '../../api/vm.ts'
-import { VmClone, VmStop } from '../../api/vm-create.ts'
+import { VmClone, VmPause, VmStop } from '../../api/vm-create.ts'
 import type { Action, CallContext, Engine } from '../../engine/contract.ts'
 import type { ErrorCode } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
@@ -50,15 +50,18 @@ const verbs: Verb[] = [
     act: (engine, vm, context) => engine.startVm(vm, context),
   },
   {
-    name: 'pause',
-    summary: 'Stop the processors of a vm; its memory stays',
-    errors: [],
-    act: (engine, vm, context) => engine.pauseVm(vm, context),
-  },
-  {
     name: 'resume',
-    summary: 'Let a paused vm go on',
-    errors: ['GUEST_UNREACHABLE'],
+    summary: 'Let a vm go on that was paused, in memory or to disk',
+    errors: [
+      'GUEST_UNREACHABLE',
+      'IDENTITY_UNPROVED',
+      'NO_CAPACITY',
+      'HOST_UNFIT',
+      'CHECKPOINT_DAMAGED',
+      'CHECKPOINT_UNFIT',
+      'BASE_DAMAGED',
+      'DAEMON_UNREACHABLE',
+    ],
     act: (engine, vm, context) => engine.resumeVm(vm, context),
   },
   {
@@ -84,6 +87,31 @@ export const vmActionRoutes: Route[] = [
       handle: ({ engine, params, operationId }) => verb.act(engine, params.vm, { operationId }),
     }),
   ),
+  actionRoute({
+    operationId: 'pauseVm',
+    method: 'POST',
+    path: '/v1/vms/{vm}/pause',
+    tag: 'vms',
+    summary: 'Stop the processors of a vm; its memory stays, or goes to disk',
+    params: vmParams,
+    body: VmPause,
+    bodyOptional: true,
+    wait: true,
+    answer: { status: 200, schema: Vm },
+    errors: [
+      'VM_NOT_FOUND',
+      'ILLEGAL_STATE',
+      'NO_SPACE',
+      'NO_CAPACITY',
+      'GUEST_UNREACHABLE',
+      'GUEST_REFUSED',
+      'VMM_FAILED',
+      'QMP_FAILED',
+      'TIMEOUT',
+      'CANCELLED',
+    ],
+    handle: ({ engine, params, body, operationId }) => engine.pauseVm(params.vm, body, { operationId }),
+  }),
   actionRoute({
     operationId: 'stopVm',
     method: 'POST',

@@ -122,8 +122,10 @@ export class FakeEngine extends FakeSnapshots implements Engine {
 
   startVm = async (ref: string, context?: CallContext) =>
     this.#move('vm.start', ref, ['created', 'stopped', 'failed'], 'running', context)
-  pauseVm = async (ref: string, context?: CallContext) => this.#move('vm.pause', ref, ['running'], 'paused', context)
-  resumeVm = async (ref: string, context?: CallContext) => this.#move('vm.resume', ref, ['paused'], 'running', context)
+  pauseVm = async (ref: string, { toDisk }: { toDisk: boolean }, context?: CallContext) =>
+    this.#move('vm.pause', ref, ['running'], toDisk ? 'suspended' : 'paused', context)
+  resumeVm = async (ref: string, context?: CallContext) =>
+    this.#move('vm.resume', ref, ['paused', 'suspended'], 'running', context)
   killVm = async (ref: string, context?: CallContext) =>
     this.#move('vm.kill', ref, ['running', 'paused'], 'stopped', context)
   stopVm = async (ref: string, _options: unknown, context?: CallContext) =>

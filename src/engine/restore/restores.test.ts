@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { RametError } from '../../shared/errors.ts'
+import type { VmRecord } from '../records.ts'
+import { TestEngine } from '../testing/test-engine.ts'
+import { checkpointFile } from './restore-request.ts'
+
+/** A vm on disk, as a pause would have left it; its guest arrives as soon as a page server is asked for it. */
+async function suspended(engine: TestEngine): Promise<VmRecord> {
+  const { context, pageServers, vmm } = engine
+  const { id } = await engine.createVm({ name: 'sleeper' })
+  await (await engine.vms.kill(id)).done
+  const dir = context.paths.suspended(id)
+  await mkdir(dir)
+  await writeFile(join(dir, checkpointFile), 'memory')
+  const checkpoint = { digest: 'd'.repeat(64), fileBytes: 6 }
+  pageServers.onServe = (_, { takeOver }) => {
+    if (!takeOver) vmm.of(id).arrive()
+  }
+  return context.vms.update(id, { state: 'suspended', suspended: { ...checkpoint, atMs: 1, frozen: true } })
+}
+
+async function resumed(engine: TestEngine): Promise<VmRecord> {
+  const { id } = await suspended(engine)
+  await (await engine.vms.resume(id)).done
+  return engine.context.vms.find(id)
+}
+
+const restoreOf = ({ context }: TestEngine, id: string) => context.vms.find(id).restore
+
+/** Resolves with the next event of a restore in that state. */
+function untilRestore(engine: TestEngine, state: string): Promise<void> {
+  return new Promise((resolve) => {
+    const subscription = engine.context.events.subscribe(undefined, ({ type, data }) => {
+      if (type !== 'vm.restore' || data.state !== state) return
+      subscription.unsubscribe()
+      resolve()
+    })
+  })
+}
+
+test('a vm on disk runs before its memory has come, and its file is kept until then', async () => {
+  await using engine = await TestEngine.open()
+  const vm = await resumed(engine)
+  const { newest } = engine.pageServers
+  assert.equal(vm.state, 'running')
+  assert.equal(vm.restore?.state, 'filling')
+  const [request] = newest.served
+  assert.equal(request?.qemuSocket, join(engine.context.paths.vm(vm.id), 'restore-0.sock'))
+  assert.equal(request?.checkpoint && 'path' in request.checkpoint && existsSync(request.checkpoint.path), true)
+  assert.deepEqual(newest.marked, [`${vm.restore?.id} ready`])
+  const guest = engine.vmm.of(vm.id)
+  const order = [
+    'migrate-set-capabilities',
+    'migrate-incoming',
+    'set_link',
+    'cont',
+    'identity.apply',
+    'thaw',
+    'set_link',
+  ]
+  assert.deepEqual(
+    guest.calls.filter((call) => order.includes(call)),
+    order,
+  )
+  const done = untilRestore(engine, 'done')
+  newest.tell('completed')
+  await done
+  await engine.parts.restores.complete(vm.id, quiet)
+  assert.ok(guest.calls.includes('closefd'), 'the second way in is closed')
+  assert.equal(restoreOf(engine, vm.id)?.state, 'done')
+})
+
+const quiet = { signal: new AbortController().signal, progress: () => {} }
+
+test('a page server that dies before the guest is there is seen as time only', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await suspended(engine)
+  const { pageServers, vmm } = engine
+  let deaths = 0
+  pageServers.onServe = (server) => {
+    deaths += 1
+    if (deaths > 2) return vmm.of(id).arrive()
+    server.die()
+    vmm.of(id).crash()
+  }
+  await (await engine.vms.resume(id)).done
+  assert.equal(deaths, 3)
+  assert.equal(engine.context.vms.find(id).state, 'running')
+  assert.equal(restoreOf(engine, id)?.interruptions, 0)
+})
+
+test('one that dies each time leaves the vm on disk', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await suspended(engine)
+  engine.pageServers.onServe = (server) => {
+    server.die()
+    engine.vmm.of(id).crash()
+  }
+  await assert.rejects((await engine.vms.resume(id)).done, { code: 'DAEMON_UNREACHABLE' })
+  const vm = engine.context.vms.find(id)
+  assert.equal(vm.state, 'suspended')
+  assert.equal(vm.process, undefined)
+  assert.ok(existsSync(engine.context.paths.suspended(id)))
+})
+
+test('a page server that dies later is followed by another, which takes over', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await resumed(engine)
+  const [first] = engine.pageServers.all
+  for (let round = 1; round <= 3; round += 1) {
+    const filling = untilRestore(engine, 'filling')
+    engine.pageServers.newest.die()
+    await filling
+    const { newest } = engine.pageServers
+    assert.notEqual(newest, first)
+    assert.equal(newest.served.at(-1)?.takeOver, true)
+    assert.match(newest.served.at(-1)?.qemuSocket ?? '', new RegExp(`restore-${round}.sock$`))
+    assert.equal(restoreOf(engine, id)?.interruptions, round)
+  }
+  assert.equal(engine.vmm.of(id).calls.filter((call) => call === 'migrate-recover').length, 3)
+})
+
+test('one that dies while it takes over is followed by yet another', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await resumed(engine)
+  const { pageServers } = engine
+  let left = 3
+  pageServers.onServe = (server) => {
+    left -= 1
+    if (left > 0) server.die()
+  }
+  const filling = untilRestore(engine, 'filling')
+  pageServers.newest.die()
+  await filling
+  assert.equal(left, 0)
+  assert.equal(restoreOf(engine, id)?.state, 'filling')
+})
+
+test('whoever needs all of its memory has it fetched at full speed, by the next server too', async () => {
+  await using engine = await TestEngine.open()
+  const vm = await resumed(engine)
+  const completing = engine.parts.restores.complete(vm.id, quiet)
+  const filling = untilRestore(engine, 'filling')
+  assert.deepEqual(engine.pageServers.newest.hurried, [vm.restore?.id])
+  engine.pageServers.newest.die()
+  await filling
+  assert.deepEqual(engine.pageServers.newest.hurried, [vm.restore?.id])
+  engine.pageServers.newest.tell('completed')
+  await completing
+})
+
+test('nobody waits for memory that cannot come', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await resumed(engine)
+  const completing = engine.parts.restores.complete(id, quiet)
+  engine.pageServers.newest.tell('failed', {}, 'block 3 is not what it was')
+  await assert.rejects(completing, { code: 'CHECKPOINT_DAMAGED' })
+})
+
+test('a vm whose QEMU ends meanwhile is of no interest to the page server any more', async () => {
+  await using engine = await TestEngine.open()
+  const vm = await resumed(engine)
+  const completing = engine.parts.restores.complete(vm.id, quiet)
+  await (await engine.vms.kill(vm.id)).done
+  await assert.rejects(completing, { code: 'VMM_FAILED' })
+  const { context, pageServers } = engine
+  assert.deepEqual(pageServers.newest.dropped, [vm.restore?.id])
+  assert.equal(context.vms.find(vm.id).state, 'stopped')
+  await (await engine.vms.start(vm.id)).done
+  assert.equal(restoreOf(engine, vm.id), undefined)
+  assert.equal(context.vms.find(vm.id).suspended, undefined)
+  assert.ok(!existsSync(context.paths.suspended(vm.id)))
+})
+
+test('a checkpoint that is refused leaves the vm on disk', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await suspended(engine)
+  engine.pageServers.onServe = () => {
+    throw new RametError('CHECKPOINT_DAMAGED', { message: 'block 3 is not what it was' })
+  }
+  await assert.rejects((await engine.vms.resume(id)).done, { code: 'CHECKPOINT_DAMAGED' })
+  assert.equal(engine.context.vms.find(id).state, 'suspended')
+  assert.ok(existsSync(engine.context.paths.suspended(id)))
+})
+
+test('an agent that does not answer leaves the vm paused with its workload frozen, and the next resume goes on', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await suspended(engine)
+  let isDeaf = true
+  engine.vmm.interfere = (what) => {
+    if (isDeaf && what === 'identity.apply') throw new Error('deaf')
+  }
+  await assert.rejects((await engine.vms.resume(id)).done)
+  const vm = engine.context.vms.find(id)
+  assert.equal(vm.state, 'paused')
+  assert.equal(vm.frozenWhilePaused, true)
+  isDeaf = false
+  await (await engine.vms.resume(id)).done
+  assert.ok(engine.vmm.of(id).calls.includes('thaw'))
+})
+
+test('the next daemon follows a restore that the last one began', async () => {
+  await using first = await TestEngine.open()
+  const { id, restore } = await resumed(first)
+  const { engine } = await first.restart()
+  await using _ = engine
+  assert.equal(engine.context.vms.find(id).state, 'running')
+  // The fake server is another one, and has never heard of it.
+  assert.equal(engine.pageServers.newest.served[0]?.restoreId, restore?.id)
+  assert.equal(engine.pageServers.newest.served[0]?.takeOver, true)
+  const done = untilRestore(engine, 'done')
+  engine.pageServers.newest.tell('completed')
+  await done
+})

@@ -1,0 +1,370 @@
+import type { Notice, RestoreReport } from '../../checkpoint/serve/protocol.ts'
+import type { RestoreStats } from '../../checkpoint/serve/stats-schema.ts'
+import { isRunning, type ProcessIdentity } from '../../host/process-identity.ts'
+import { listenAgain, listenForSource, untilRestored } from '../../qemu/postcopy/destination.ts'
+import { endRescue, leaveRescue, takeRescue } from '../../qemu/postcopy/rescue.ts'
+import type { QemuProcess } from '../../qemu/process.ts'
+import type { QmpClient } from '../../qemu/qmp.ts'
+import { asRametError, isRametError, RametError } from '../../shared/errors.ts'
+import { faultPoint } from '../../shared/fault.ts'
+import { newId } from '../../shared/ids.ts'
+import { limits } from '../../shared/limits.ts'
+import type { EngineContext } from '../context.ts'
+import type { OperationHandle } from '../operations.ts'
+import type { CheckpointRecord, RestoreRecord, VmRecord } from '../records.ts'
+import { ActiveRestore } from './active-restore.ts'
+import { marks, publicReport } from './figures.ts'
+import type { PageServer } from './page-server.ts'
+import { PageServerLink } from './page-server-link.ts'
+import { restoreRequest } from './restore-request.ts'
+import { releaseCheckpoint } from './suspended-files.ts'
+
+/** What a vm is restored from, and how. */
+export interface RestorePlan {
+  /** absent: the vm was paused to disk */
+  snapshotId?: string
+  checkpoint: CheckpointRecord
+  policy: string
+}
+
+/** Lazy restores: begun, followed, and given to another page server when theirs has died. */
+export class Restores {
+  readonly #context: EngineContext
+  readonly #link: PageServerLink
+  /** by vm */
+  readonly #active = new Map<string, ActiveRestore>()
+  readonly #stopping = new AbortController()
+
+  constructor(context: EngineContext) {
+    this.#context = context
+    this.#link = new PageServerLink(context)
+    this.#link.onNotice((notice) => this.#heed(notice))
+  }
+
+  /**
+   * Begins to restore the guest of a QEMU that was started to be loaded. Its guest is there then and stands; the memory
+   * comes as it is needed, and in the background.
+   *
+   * @throws RametError `CHECKPOINT_DAMAGED`, `BASE_DAMAGED`, `VMM_FAILED`, `HOST_UNFIT` when it must be loaded whole;
+   *   `DAEMON_UNREACHABLE` with `details.lost` when the page server died: begin again, with another QEMU. Either way
+   *   this one is of no more use
+   */
+  async begin(
+    vm: Pick<VmRecord, 'id' | 'name'>,
+    qemu: QemuProcess,
+    plan: RestorePlan,
+    signal?: AbortSignal,
+  ): Promise<RestoreRecord> {
+    const socketName = socketNameOf({ interruptions: 0 })
+    const server = await this.#link.get()
+    await listenForSource(qemu, socketName, { signal })
+    const record = { ...draftRecord(this.#context, plan), rescue: await leaveRescue(qemu, signal) }
+    const restored = untilRestored(qemu, { signal })
+    restored.catch(() => {})
+    const { dir, identity, qmp } = qemu
+    const active = new ActiveRestore({ id: vm.id, name: vm.name }, { dir, identity, qmp }, record)
+    this.#active.set(vm.id, active)
+    try {
+      const serving = { vm, record, qemu, socketName, takeOver: false }
+      const stats = await server.serve(restoreRequest(this.#context, serving))
+      active.record = { ...active.record, recordedPages: stats.workingSetPages }
+      faultPoint('restore.served')
+      await restored
+      faultPoint('restore.loaded')
+    } catch (error) {
+      this.#active.delete(vm.id)
+      await server.drop(record.id).catch(() => {})
+      throw (await hasGone(server)) ? serverDied(vm.name, error) : error
+    }
+    this.#serve(active, server)
+    void qemu.ended.then(() => this.#ended(active))
+    return active.record
+  }
+
+  /**
+   * Takes up the restore of a vm that an earlier daemon began, or sees to it that a page server does: only then is
+   * its QEMU sure to answer whoever adopts it. Never throws.
+   */
+  async adopt(vm: VmRecord): Promise<void> {
+    const { restore, process } = vm
+    if (restore === undefined || restore.state === 'done' || process === undefined) return
+    const qemu = { dir: this.#context.paths.vm(vm.id), identity: process, qmp: this.#rescue(restore, process) }
+    const active = new ActiveRestore({ id: vm.id, name: vm.name }, qemu, restore)
+    this.#active.set(vm.id, active)
+    const found = await this.#find(restore.id)
+    if (found?.report.stats.state === 'completed') return this.#completed(active, found.report.stats)
+    if (found !== undefined && found.report.stats.state !== 'lost') {
+      active.record = { ...active.record, state: 'filling' }
+      this.#serve(active, found.server)
+      return
+    }
+    // Without a way to it, this is for when it is adopted.
+    if (qemu.qmp !== undefined) await this.#recover(active)
+  }
+
+  /** The QEMU of such a vm answers. */
+  async adopted(vmId: string, qemu: QemuProcess): Promise<void> {
+    const active = this.#active.get(vmId)
+    if (active === undefined) return
+    if (active.qemu.qmp !== qemu.qmp) active.qemu.qmp?.close()
+    active.qemu.qmp = qemu.qmp
+    void qemu.ended.then(() => this.#ended(active))
+    if (active.end === 'completed') await endRescue(qemu.qmp).catch(() => {})
+    else if (active.server === undefined) this.#interrupted(active, undefined)
+    await this.#store(active)
+  }
+
+  #rescue({ rescue }: RestoreRecord, process: ProcessIdentity): QmpClient | undefined {
+    try {
+      return rescue === undefined ? undefined : takeRescue(process, rescue)
+    } catch (error) {
+      this.#context.log.warn({ pid: process.pid, error: asRametError(error).message }, 'no way past its main thread')
+      return undefined
+    }
+  }
+
+  async #find(restoreId: string): Promise<{ server: PageServer; report: RestoreReport } | undefined> {
+    try {
+      const server = await this.#link.get()
+      const report = (await server.list()).find((candidate) => candidate.restoreId === restoreId)
+      return report && { server, report }
+    } catch (error) {
+      this.#context.log.warn({ error: asRametError(error).message }, 'the page server could not be asked')
+      return undefined
+    }
+  }
+
+  /** The record of a vm that is restored has been stored: what was learnt before comes into it. */
+  async recorded(vmId: string): Promise<void> {
+    const active = this.#active.get(vmId)
+    if (active !== undefined) await this.#store(active)
+  }
+
+  /** Keeps the figures of this moment. Never throws. */
+  mark(vmId: string, moment: keyof typeof marks): void {
+    const active = this.#active.get(vmId)
+    if (active === undefined || active.end === 'ended') return
+    const field = moment === 'ready' ? 'atReady' : 'atFirstExec'
+    if (active.record[field] !== undefined) return
+    void this.#mark(active, moment, field).catch((error: unknown) =>
+      this.#context.log.debug({ vm: active.vm.name, error: asRametError(error).message }, 'a restore was not marked'),
+    )
+  }
+
+  async #mark(active: ActiveRestore, moment: keyof typeof marks, field: 'atReady' | 'atFirstExec'): Promise<void> {
+    if (active.end === undefined && active.server !== undefined) {
+      active.count(await active.server.mark(active.record.id, marks[moment]))
+    } else if (active.finalFigures !== undefined) {
+      active.record = { ...active.record, [field]: active.finalFigures }
+    }
+    await this.#store(active)
+  }
+
+  /**
+   * Has all memory of a vm come, as fast as it can, and waits for it: for whatever needs a vm that stands on its own.
+   *
+   * @throws RametError `VMM_FAILED` when its QEMU ends first, `CHECKPOINT_DAMAGED`; the signal's reason
+   */
+  async complete(vmId: string, handle: Pick<OperationHandle, 'signal' | 'progress'>): Promise<void> {
+    const active = this.#active.get(vmId)
+    if (active === undefined || active.end === 'completed') return
+    const { signal } = handle
+    signal.throwIfAborted()
+    const stopped = Promise.withResolvers<never>()
+    const onAbort = () => stopped.reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    const tell = ({ neededPages, missingPages }: RestoreStats) => {
+      if (active.record.problem !== undefined) stopped.reject(active.failure())
+      const message = `all memory of ${active.vm.name} is fetched first`
+      handle.progress({ stage: 'filling', fraction: 1 - missingPages / Math.max(1, neededPages), message })
+    }
+    active.watchers.add(tell)
+    try {
+      active.hurried = true
+      // Without a server it is the next one that is told.
+      await active.server?.hurry(active.record.id).then(tell, () => {})
+      const end = await Promise.race([active.over, stopped.promise])
+      if (end === 'ended') throw active.failure()
+    } finally {
+      active.watchers.delete(tell)
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** How the restore of a vm stands right now; undefined when this daemon has none in its care. */
+  async reportOf(vmId: string): Promise<RestoreRecord | undefined> {
+    const active = this.#active.get(vmId)
+    if (active === undefined) return undefined
+    const reports = active.end === undefined ? await active.server?.list().catch(() => []) : undefined
+    const stats = reports?.find(({ restoreId }) => restoreId === active.record.id)?.stats
+    if (stats !== undefined) active.count(stats)
+    return active.record
+  }
+
+  /** How many vms run whose memory still comes. */
+  get fillingCount(): number {
+    return [...this.#active.values()].filter(({ end }) => end === undefined).length
+  }
+
+  /** Lets go: what is under way goes on, in the hands of the page server alone. One that has nothing to do ends. */
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    await this.#link.stop(this.fillingCount === 0)
+  }
+
+  #serve(active: ActiveRestore, server: PageServer): void {
+    active.server = server
+    void server.closed.then(() => this.#interrupted(active, server))
+    if (active.hurried) server.hurry(active.record.id).catch(() => {})
+  }
+
+  #heed({ notice, restoreId, stats, error }: Notice): void {
+    const active = [...this.#active.values()].find(({ record }) => record.id === restoreId)
+    if (active === undefined || active.end !== undefined) return
+    if (error !== undefined && notice === 'failed') active.record = { ...active.record, problem: error.message }
+    if (notice === 'completed') return void this.#completed(active, stats)
+    active.count(stats)
+    if (notice === 'failed') void this.#store(active)
+    // QEMU has gone, or the way to it; in the latter case it waits for another one.
+    if (notice === 'lost' && active.server !== undefined) this.#interrupted(active, active.server)
+  }
+
+  async #completed(active: ActiveRestore, stats?: RestoreStats): Promise<void> {
+    if (stats !== undefined) active.count(stats)
+    active.record = withoutRescue({ ...active.record, state: 'done' })
+    active.finish('completed')
+    const { qmp } = active.qemu
+    if (qmp !== undefined) await endRescue(qmp).catch(() => {})
+    await this.#store(active)
+    await active.server?.drop(active.record.id).catch(() => {})
+    await this.#releaseSource(active)
+  }
+
+  async #ended(active: ActiveRestore): Promise<void> {
+    if (this.#active.get(active.vm.id) === active) this.#active.delete(active.vm.id)
+    if (active.end !== undefined) return
+    active.finish('ended')
+    await active.server?.drop(active.record.id).catch(() => {})
+    const { vms } = this.#context
+    if (vms.get(active.vm.id)?.restore?.id !== active.record.id) return
+    await vms.update(active.vm.id, { restore: undefined }).catch(() => {})
+    await this.#releaseSource(active)
+  }
+
+  /** A checkpoint that only this vm was restored from is of no more use when it runs on its own, or is gone. */
+  async #releaseSource(active: ActiveRestore): Promise<void> {
+    const vm = this.#context.vms.get(active.vm.id)
+    if (vm?.suspended?.resumedAtMs === undefined) return
+    await releaseCheckpoint(this.#context, vm.id).catch((error: unknown) =>
+      this.#context.log.warn({ vm: vm.name, error: asRametError(error).message }, 'a checkpoint was not removed'),
+    )
+  }
+
+  #interrupted(active: ActiveRestore, server: PageServer | undefined): void {
+    if (active.end !== undefined || active.server !== server || this.#stopping.signal.aborted) return
+    active.server = undefined
+    active.recovering ??= this.#recover(active)
+  }
+
+  /** Finds another server for a guest that stands wherever it needs memory that has not come. Never throws. */
+  async #recover(active: ActiveRestore): Promise<void> {
+    const { clock, log } = this.#context
+    const { signal } = this.#stopping
+    while (isUnderWay(active) && active.server === undefined && !signal.aborted) {
+      try {
+        await this.#takeOver(active)
+      } catch (error) {
+        if (signal.aborted || !isUnderWay(active)) break
+        log.warn({ vm: active.vm.name, error: asRametError(error).message }, 'a restore was not taken up again')
+        await clock.sleep(limits.restoreRetryMs, signal).catch(() => {})
+      }
+    }
+    // In the same turn as the last look: a server that dies later begins this anew.
+    active.recovering = undefined
+  }
+
+  async #takeOver(active: ActiveRestore): Promise<void> {
+    const { vm, qemu } = active
+    const { qmp } = qemu
+    if (qmp === undefined) throw new RametError('QMP_FAILED', { message: 'there is no way to its QEMU yet' })
+    const interruptions = active.record.interruptions + 1
+    active.record = { ...active.record, state: 'interrupted', interruptions }
+    await this.#store(active)
+    faultPoint('restore.interrupted')
+    const server = await this.#link.get()
+    const socketName = socketNameOf(active.record)
+    const { signal } = this.#stopping
+    if ((await listenAgain(qmp, socketName, { signal })) === 'completed') return this.#completed(active)
+    faultPoint('restore.listening')
+    // One that lives has only lost the way to QEMU, and has an old restore of this name.
+    await server.drop(active.record.id)
+    const serving = { vm, record: active.record, qemu, socketName, takeOver: true }
+    await server.serve(restoreRequest(this.#context, serving))
+    faultPoint('restore.taken-over')
+    active.record = { ...active.record, state: 'filling' }
+    this.#serve(active, server)
+    await this.#store(active)
+  }
+
+  /** Nothing is lost when this fails: what is stored is for people, and for the next daemon, which asks again. */
+  async #store(active: ActiveRestore): Promise<void> {
+    const { events, log, vms } = this.#context
+    const { vm, record } = active
+    const stored = vms.get(vm.id)?.restore
+    if (stored?.id !== record.id) return
+    try {
+      await vms.update(vm.id, { restore: record })
+      const { state } = record
+      events.emit({
+        type: 'vm.restore',
+        resource: { kind: 'vm', ...vm },
+        data: { state, restore: publicReport(record) },
+      })
+    } catch (error) {
+      log.debug({ vm: vm.name, error: asRametError(error).message }, 'the progress of a restore was not stored')
+    }
+  }
+}
+
+const isUnderWay = ({ end, qemu }: ActiveRestore) => end === undefined && isRunning(qemu.identity)
+
+/** A name that no earlier server of this restore was told. */
+const socketNameOf = ({ interruptions }: Pick<RestoreRecord, 'interruptions'>) => `restore-${interruptions}.sock`
+
+/** Whether a page server that something went wrong with is there no more. */
+async function hasGone(server: PageServer): Promise<boolean> {
+  const answers = server.list().then(
+    () => false,
+    () => true,
+  )
+  return answers
+}
+
+function serverDied(name: string, cause: unknown): RametError {
+  return new RametError('DAEMON_UNREACHABLE', {
+    message: `the page server ended while ${name} was restored`,
+    cause,
+    remediation: 'Call again; another page server is started.',
+    details: { lost: true },
+  })
+}
+
+/** Whether it is worth to begin again, with another QEMU. */
+export const isServerLost = (error: unknown): boolean =>
+  isRametError(error, 'DAEMON_UNREACHABLE') && error.details.lost === true
+
+function draftRecord(context: EngineContext, { snapshotId, checkpoint, policy }: RestorePlan): RestoreRecord {
+  return {
+    id: newId('rst', context.random),
+    ...(snapshotId === undefined ? {} : { snapshotId }),
+    state: 'filling',
+    policy,
+    recordedPages: 0,
+    interruptions: 0,
+    checkpoint,
+  }
+}
+
+function withoutRescue({ rescue: _, ...record }: RestoreRecord): RestoreRecord {
+  return record
+}

@@ -1,0 +1,206 @@
+import { randomUUID } from 'node:crypto'
+import { thaw } from '../../agent/freeze.ts'
+import { restoreSchedule } from '../../agent/opening.ts'
+import type { AgentSession } from '../../agent/session.ts'
+import type { Timings } from '../../api/timings.ts'
+import { setLinks } from '../../fork/capture.ts'
+import { isRunning } from '../../host/process-identity.ts'
+import { checkMemoryFor } from '../../memory/base.ts'
+import { pauseGuest, resumeGuest } from '../../qemu/incoming.ts'
+import { assert } from '../../shared/assert.ts'
+import { asRametError } from '../../shared/errors.ts'
+import { faultPoint } from '../../shared/fault.ts'
+import { limits } from '../../shared/limits.ts'
+import { linksUp } from '../guest/agentless.ts'
+import { identify } from '../guest/identify.ts'
+import type { OperationHandle } from '../operations.ts'
+import type { EngineParts } from '../parts.ts'
+import type { VmRecord } from '../records.ts'
+import { handOver } from '../recovery/handed-over.ts'
+import type { Changes } from '../registry.ts'
+import { describeEnd, untilEnd } from '../vm/guest-end.ts'
+import { confine, vmmOverheadBytes } from '../vm/limits-of-vm.ts'
+import { endAllOf } from '../vm/release-vm.ts'
+import { ttlPaused, ttlResumed } from '../vm/ttl-changes.ts'
+import { takeDown } from '../vm/vm-actions.ts'
+import { launchPlan } from '../vm/vm-plan.ts'
+import type { VmRuntime } from '../vm/vm-runtime.ts'
+import { failureOf, transition } from '../vm-states.ts'
+import { launchRestored } from './launch-restored.ts'
+
+/**
+ * Lets a vm go on that was paused to disk. It runs before its memory has come back; the file is removed when it has.
+ * Under the vm's lock.
+ *
+ * @throws RametError `ILLEGAL_STATE`, `NO_CAPACITY`, `CHECKPOINT_DAMAGED`, `BASE_DAMAGED`, `VMM_FAILED`, `CANCELLED`: it is
+ *   still suspended then. `GUEST_UNREACHABLE`, `IDENTITY_UNPROVED`: it is paused, and can be resumed again
+ */
+export async function resumeSuspended(parts: EngineParts, id: string, handle: OperationHandle): Promise<VmRecord> {
+  const { context } = parts
+  const startMs = performance.now()
+  const vm = await transition(context, id, 'restore', { generationId: randomUUID(), restore: undefined }, 'resume')
+  let restored: Restored
+  try {
+    restored = await restore(parts, vm, handle)
+  } catch (error) {
+    await giveUp(parts, vm)
+    throw error
+  }
+  const { timings } = restored
+  try {
+    await letGo(parts, restored)
+    timings.runningMs = performance.now() - startMs
+    const changes = await wake(parts, restored, handle)
+    timings.readyMs = performance.now() - startMs
+    return await settle(parts, id, { ...changes, timings: { ...timings, totalMs: timings.readyMs } })
+  } catch (error) {
+    await standStill(parts, restored)
+    throw error
+  }
+}
+
+interface Restored {
+  vm: VmRecord
+  runtime: VmRuntime
+  timings: Timings
+}
+
+/** As far as the guest being there, standing; its links are down and its workload, as a rule, frozen. */
+async function restore(parts: EngineParts, vm: VmRecord, handle: OperationHandle): Promise<Restored> {
+  const { context } = parts
+  const { suspended } = vm
+  assert(suspended !== undefined, 'a suspended vm has a checkpoint')
+  checkMemoryFor(vm.machine.memoryBytes + vmmOverheadBytes, `resuming ${vm.name}`)
+  handle.progress({ stage: 'restoring', message: `${vm.name} comes back from disk` })
+  await parts.settling.settleStopped(vm, handle.signal)
+  const manifest = await parts.images.manifest(vm.imageId)
+  await parts.fingerprints.check(vm)
+  await parts.fingerprints.checkDeltas(vm)
+  const plan = launchPlan(context, { vm, manifest, operationId: handle.id, restored: true })
+  const { digest, fileBytes, baseOf } = suspended
+  const checkpoint = { digest, fileBytes, ...(baseOf === undefined ? {} : { baseOf }) }
+  const from = { checkpoint, policy: 'auto' }
+  const { launched, restore: record, loadMs } = await launchRestored(parts, plan, { vm, from }, handle)
+  const { qemu, helpers } = launched
+  const runtime = parts.runtimes.add(vm, qemu)
+  await context.vms.update(vm.id, { process: qemu.identity, helpers, restore: record })
+  await parts.restores.recorded(vm.id)
+  handOver(context, vm.id)
+  faultPoint('resume.recorded')
+  await confine(parts, vm, qemu.identity.pid)
+  await setLinks(qemu, vm.nics, false)
+  await runtime.guest.connectAhead()
+  handle.signal.throwIfAborted()
+  return { vm, runtime, timings: { diskMs: launched.diskMs, spawnMs: launched.spawnMs, loadMs } }
+}
+
+/** What the guest does from here on cannot be undone: its disks go on from there, and its old memory does not fit them. */
+async function letGo({ context }: EngineParts, { vm, runtime }: Restored): Promise<void> {
+  const resumedAtMs = context.clock.nowMs()
+  await context.vms.update(vm.id, ({ suspended }) => (suspended ? { suspended: { ...suspended, resumedAtMs } } : {}))
+  faultPoint('resume.going')
+  await resumeGuest(runtime.qemu)
+  faultPoint('resume.running')
+}
+
+/** Clock, randomness and links of a guest that has stood for who knows how long; then its workload. */
+async function wake(
+  parts: EngineParts,
+  { vm, runtime, timings }: Restored,
+  handle: OperationHandle,
+): Promise<Changes<VmRecord>> {
+  const { context } = parts
+  if (vm.identity === 'none') return {}
+  const ended = untilEnd(context, vm, runtime)
+  ended.catch(() => {})
+  const linkStartMs = performance.now()
+  const opened = runtime.guest.open(restoreSchedule, limits.linkConnectTimeoutMs, handle.signal)
+  const session = await Promise.race([opened, ended])
+  const identityStartMs = performance.now()
+  timings.linkMs = identityStartMs - linkStartMs
+  await Promise.race([identify(context, parts.identity, vm, session, handle.signal), ended])
+  timings.identityMs = performance.now() - identityStartMs
+  parts.restores.mark(vm.id, 'ready')
+  faultPoint('resume.identified')
+  await parts.ports.publishAll(vm, 'again')
+  await Promise.race([letWork({ vm, runtime }, session), ended])
+  runtime.guest.publish(session)
+  return { agentProtocol: session.version }
+}
+
+async function letWork({ vm, runtime }: Pick<Restored, 'vm' | 'runtime'>, session: AgentSession): Promise<void> {
+  if (vm.suspended?.frozen) await thaw(session)
+  if (linksUp(vm)) await setLinks(runtime.qemu, vm.nics, true)
+}
+
+/**
+ * The same for a vm whose daemon died while it came back: its guest runs, and what it has been told is not known. What
+ * it cannot be told now is logged: it runs on, and keeps what a reboot gives it.
+ */
+export async function wakeAdopted(parts: EngineParts, vm: VmRecord, runtime: VmRuntime): Promise<void> {
+  const { context } = parts
+  if (vm.identity === 'none') return
+  try {
+    const session = await runtime.guest.session()
+    await identify(context, parts.identity, vm, session)
+    parts.restores.mark(vm.id, 'ready')
+    await letWork({ vm, runtime }, session)
+  } catch (error) {
+    context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a vm that came back could not be told so')
+  }
+}
+
+async function settle(parts: EngineParts, id: string, changes: Changes<VmRecord>): Promise<VmRecord> {
+  const { context } = parts
+  const running = await transition(context, id, 'started', (record) => ({
+    ...ttlResumed(record, context.clock.nowMs()),
+    ...changes,
+    failure: undefined,
+    stateReason: undefined,
+  }))
+  parts.ttl.reschedule()
+  parts.settling.schedule()
+  return running
+}
+
+/** Its guest has not run: it is suspended as before. */
+async function giveUp(parts: EngineParts, vm: VmRecord): Promise<void> {
+  const { context } = parts
+  const runtime = parts.runtimes.get(vm.id)
+  await parts.runtimes.drop(vm.id)
+  await runtime?.qemu.kill()
+  await endAllOf(context, vm.id)
+  await transition(context, vm.id, 'suspended', { process: undefined, helpers: [], restore: undefined })
+}
+
+/** Its guest has run, but could not be told what it must know: it stands, in memory, until somebody looks at it. */
+async function standStill(parts: EngineParts, { vm, runtime }: Restored): Promise<void> {
+  const { context } = parts
+  try {
+    if (context.vms.get(vm.id)?.state !== 'restoring') return
+    if (!isRunning(runtime.qemu.identity)) return await settleEnded(parts, vm, runtime)
+    await pauseGuest(runtime.qemu)
+    const frozen = vm.suspended?.frozen ? { frozenWhilePaused: true as const } : {}
+    if (vm.identity !== 'none') runtime.guest.connect()
+    await transition(context, vm.id, 'paused', (record) => ({
+      ...ttlPaused(record, context.clock.nowMs()),
+      ...frozen,
+      stateReason: 'it came back from disk, but its agent did not answer',
+    }))
+  } catch (error) {
+    context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a vm that came back could not be paused')
+  }
+}
+
+async function settleEnded(parts: EngineParts, vm: VmRecord, runtime: VmRuntime): Promise<void> {
+  const { context } = parts
+  const { reason, message } = describeEnd(context, vm, await runtime.ended)
+  const consoleLines = await runtime.console.tail()
+  await takeDown(parts, vm.id, runtime, 'kill')
+  await transition(context, vm.id, 'failed', {
+    process: undefined,
+    helpers: [],
+    stoppedAtMs: context.clock.nowMs(),
+    failure: failureOf(context, { reason, message, consoleLines }),
+  })
+}

@@ -1,0 +1,159 @@
+import { join } from 'node:path'
+import { saveCheckpoint } from '../../checkpoint/save/save.ts'
+import { captureLive } from '../../fork/capture-live.ts'
+import { isRunning } from '../../host/process-identity.ts'
+import { asRametError, isRametError, RametError } from '../../shared/errors.ts'
+import { faultPoint } from '../../shared/fault.ts'
+import { type Quiesced, quiesce } from '../fork/quiesce.ts'
+import type { OperationHandle } from '../operations.ts'
+import type { EngineParts } from '../parts.ts'
+import type { CheckpointRecord, VmRecord } from '../records.ts'
+import type { Changes } from '../registry.ts'
+import { illegal } from '../state.ts'
+import { ttlPaused } from '../vm/ttl-changes.ts'
+import { resumeVm, takeDown } from '../vm/vm-actions.ts'
+import type { VmRuntime } from '../vm/vm-runtime.ts'
+import { transition } from '../vm-states.ts'
+import { checkpointFile } from './restore-request.ts'
+import { makeSuspendedDirectory, releaseCheckpoint } from './suspended-files.ts'
+
+/**
+ * Pauses a vm to disk: its memory and devices are written to a file, and its QEMU ends. Its disks stay as they are.
+ * Only when the file is safe and written down does anything of the vm end; until then it goes on as if nothing had
+ * happened. Under the vm's lock.
+ *
+ * @throws RametError `ILLEGAL_STATE`, `GUEST_UNREACHABLE`, `GUEST_REFUSED` (a hook failed), `NO_CAPACITY`, `NO_SPACE`,
+ *   `CANCELLED`; the vm is in the state that it was in then
+ */
+export async function suspendVm(parts: EngineParts, id: string, handle: OperationHandle): Promise<VmRecord> {
+  const { context } = parts
+  const vm = context.vms.find(id)
+  const runtime = parts.runtimes.get(id)
+  if (runtime === undefined) throw illegal(vm.name, vm.state, 'pause')
+  await parts.restores.complete(id, handle)
+  const wasPaused = vm.state === 'paused'
+  await begin(parts, vm, wasPaused)
+  let quiesced: Quiesced | undefined
+  try {
+    quiesced = await quiesceFor(vm, runtime, handle)
+    const checkpoint = await save(parts, { vm, runtime, quiesced, wasPaused, handle })
+    faultPoint('suspend.saved')
+    const { isFrozen } = quiesced
+    await transition(context, id, 'suspended', (record) =>
+      suspension(record, checkpoint, isFrozen, context.clock.nowMs()),
+    )
+  } catch (error) {
+    await goOn(parts, vm, wasPaused, quiesced?.isFrozen === true)
+    throw isRunning(runtime.qemu.identity) ? error : endedMeanwhile(vm, error)
+  }
+  faultPoint('suspend.recorded')
+  await takeDown(parts, id, runtime, 'quit')
+  return context.vms.update(id, { process: undefined, helpers: [], baseId: undefined })
+}
+
+async function begin({ context }: EngineParts, vm: VmRecord, wasPaused: boolean): Promise<void> {
+  // Written down, so that a daemon that comes after this one leaves it standing too.
+  if (wasPaused) await transition(context, vm.id, 'capture-paused', { capturedPaused: true }, 'pause')
+  else await transition(context, vm.id, 'capture', {}, 'pause')
+}
+
+/** One whose agent is not there, or does not take part, is paused in memory only: its clock could not be set right. */
+async function quiesceFor(vm: VmRecord, runtime: VmRuntime, handle: OperationHandle): Promise<Quiesced> {
+  handle.progress({ stage: 'quiescing', message: `${vm.name} is captured` })
+  try {
+    const manner = { agent: vm.identity !== 'none', freeze: true }
+    return await quiesce(vm, runtime, { manner, purpose: 'snapshot' }, handle)
+  } catch (error) {
+    if (!isRametError(error, 'GUEST_UNREACHABLE')) throw error
+    throw new RametError('GUEST_UNREACHABLE', {
+      message: `cannot pause ${vm.name} to disk: its agent does not answer, and it runs on`,
+      cause: error,
+      remediation: `Look at \`ramet logs ${vm.name}\`; or pause it in memory first, which needs no agent: \`ramet pause ${vm.name}\`, then \`ramet pause --to-disk ${vm.name}\`.`,
+    })
+  }
+}
+
+interface Saving {
+  vm: VmRecord
+  runtime: VmRuntime
+  quiesced: Quiesced
+  wasPaused: boolean
+  handle: OperationHandle
+}
+
+async function save(parts: EngineParts, saving: Saving): Promise<CheckpointRecord> {
+  const { context } = parts
+  const { vm, runtime, handle } = saving
+  const base = await parts.bases.ofVm(vm)
+  handle.progress({ stage: 'capturing', message: `${vm.name} is captured` })
+  const capture = await captureLive({
+    qemu: runtime.qemu,
+    workload: saving.quiesced.workload,
+    memoryBytes: vm.machine.memoryBytes,
+    // Nothing else writes to its disks before it goes on from here.
+    diskLevels: [],
+    ...(base === undefined ? {} : { base }),
+    parent: saving.wasPaused ? 'was-paused' : 'stays-paused',
+    signal: handle.signal,
+  })
+  faultPoint('suspend.captured')
+  const dir = await makeSuspendedDirectory(context, vm.id)
+  const captured = {
+    machine: vm.machine,
+    capturedAt: new Date(context.clock.nowMs()),
+    deviceState: capture.deviceState,
+    romPages: capture.romPages,
+    memory: { kind: 'delta' as const, delta: capture.delta, base },
+    qemuVersion: context.host.qemuVersion,
+    cpuFeatures: [],
+  }
+  const { digest, fileBytes } = await saveCheckpoint(join(dir, checkpointFile), captured, {
+    signal: handle.signal,
+    onProgress: (stage, doneBytes, totalBytes) =>
+      handle.progress({ stage, doneBytes, totalBytes, message: `${vm.name} stands, its memory is being stored` }),
+  })
+  handle.signal.throwIfAborted()
+  return { digest, fileBytes }
+}
+
+function suspension(
+  record: VmRecord,
+  checkpoint: CheckpointRecord,
+  isFrozen: boolean,
+  atMs: number,
+): Changes<VmRecord> {
+  return {
+    ...ttlPaused(record, atMs),
+    suspended: { ...checkpoint, atMs, ...(isFrozen ? { frozen: true as const } : {}) },
+    capturedPaused: undefined,
+    frozenWhilePaused: undefined,
+    restore: undefined,
+    stateReason: undefined,
+  }
+}
+
+/** Nothing came of it: the vm is again what it was. Never throws. */
+async function goOn(parts: EngineParts, vm: VmRecord, wasPaused: boolean, isFrozen: boolean): Promise<void> {
+  const { context } = parts
+  try {
+    await releaseCheckpoint(context, vm.id)
+    const runtime = parts.runtimes.get(vm.id)
+    if (context.vms.get(vm.id)?.state !== 'capturing' || runtime === undefined) return
+    const frozen = isFrozen ? { frozenWhilePaused: true as const } : {}
+    if (wasPaused) return void (await transition(context, vm.id, 'paused', { capturedPaused: undefined }))
+    if ((await runtime.qemu.runState()) === 'running') return void (await transition(context, vm.id, 'started'))
+    await transition(context, vm.id, 'paused', (record) => ({ ...ttlPaused(record, context.clock.nowMs()), ...frozen }))
+    await resumeVm(parts, vm.id)
+  } catch (error) {
+    context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a vm could not go on after all')
+  }
+}
+
+/** Whichever step noticed it first says something else. */
+function endedMeanwhile(vm: VmRecord, cause: unknown): RametError {
+  return new RametError('VMM_FAILED', {
+    message: `${vm.name} could not be paused to disk: its QEMU ended meanwhile`,
+    cause,
+    remediation: `Start it again: \`ramet start ${vm.name}\`. Its disks are as the guest last flushed them.`,
+  })
+}
