@@ -6,18 +6,24 @@ import {
   allFaultPoints,
   backgroundFaults,
   checkpointFaults,
+  finishedResumeFaults,
   finishedSnapshotFaults,
+  finishedSuspendFaults,
   finishedTemplateFaults,
   forkFaults,
   frozenFaults,
   fullHostFaults,
   idleFaults,
+  interruptedFaults,
   liveFaults,
   otherFaults,
   pageServerFaults,
   snapshotFaults,
+  undoneResumeFaults,
+  undoneSuspendFaults,
   undoneTemplateFaults,
 } from './support/fault-points.ts'
+
 import { Host } from './support/host.ts'
 import { assertInOrder } from './support/order.ts'
 
@@ -35,6 +41,11 @@ it('every fault point in the source is tried by a test', () => {
     ...snapshotFaults,
     ...finishedSnapshotFaults,
     ...idleFaults,
+    ...undoneSuspendFaults,
+    ...finishedSuspendFaults,
+    ...undoneResumeFaults,
+    ...finishedResumeFaults,
+    ...interruptedFaults,
     ...otherFaults,
   ]
   assert.deepEqual(allFaultPoints(), [...tried].sort())

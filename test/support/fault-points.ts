@@ -88,6 +88,20 @@ export const finishedSnapshotFaults = ['snapshot.ready'] as const
 
 /** Steps of a pause that nobody asked for, tried by `test/idle.test.ts`. */
 export const idleFaults = ['idle.paused'] as const
+/** Steps of putting a vm on disk after which a crash leaves it running, in order. */
+export const undoneSuspendFaults = ['suspend.captured', 'suspend.saved'] as const
+
+/** Steps of the same after which it is on disk. */
+export const finishedSuspendFaults = ['suspend.recorded'] as const
+
+/** Steps of a vm's coming back after which a crash leaves it on disk, in order. */
+export const undoneResumeFaults = ['restore.served', 'restore.loaded', 'resume.recorded'] as const
+
+/** Steps of the same after which it runs. */
+export const finishedResumeFaults = ['resume.going', 'resume.running', 'resume.identified'] as const
+
+/** Steps of finding another page server for a guest that runs, in order. */
+export const interruptedFaults = ['restore.interrupted', 'restore.listening', 'restore.taken-over'] as const
 
 export const otherFaults = ['boot.recorded', 'remove.directory'] as const
 

@@ -24,7 +24,7 @@ export function findLeaks(dataDir: string, before: HostState): string[] {
       .map((path) => `control group ${path}`),
     ...linesWith('/proc/net/unix', dataDir).map((line) => `socket ${line}`),
     ...linesWith('/proc/self/mountinfo', dataDir).map((line) => `mount ${line}`),
-    ...['vms', 'templates', 'deltas', 'snapshots', 'consoles']
+    ...['vms', 'templates', 'deltas', 'snapshots', 'suspended', 'consoles']
       .flatMap((name) => namesIn(join(dataDir, name)).map((entry) => `${name}/${entry}`))
       .map((path) => `file ${path}`),
     ...namesIn(dataDir)
@@ -48,6 +48,9 @@ const lasting: ReadonlySet<string> = new Set([
   'ramet.db-shm',
   'ramet.db-wal',
   'snapshots',
+  'page-server.lock',
+  'page-server.log',
+  'suspended',
   'templates',
   'token',
   'vms',

@@ -146,7 +146,8 @@ test('an action that comes while it pauses is not refused, and finds it running'
     await engine.idleClock.advance(spanMs)
     await reached.promise
     assert.equal(stateOf(engine), 'pausing')
-    const asked = action === 'pause' ? engine.vms.pause('web', { toDisk: false }) : engine.vms.stop('web', { force: true })
+    const asked =
+      action === 'pause' ? engine.vms.pause('web', { toDisk: false }) : engine.vms.stop('web', { force: true })
     goOn.resolve()
     await (await asked).done
     assert.equal(stateOf(engine), action === 'pause' ? 'paused' : 'stopped')
