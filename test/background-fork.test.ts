@@ -4,6 +4,7 @@ import { after, before, describe, it } from 'node:test'
 import { ForkError, type ForkOptions, type ForkReport, type Vm } from '../src/client/index.ts'
 import { offerUserfaultfd } from '../src/host/userfaultfd.ts'
 import { Host, withHost } from './support/host.ts'
+import { buildSums } from './support/sums.ts'
 
 const offer = await offerUserfaultfd(5)
 const skip = 'why' in offer && offer.why
@@ -18,7 +19,8 @@ async function fork(vm: Vm, options: ForkOptions): Promise<{ children: Vm[]; rep
   return { children, report }
 }
 
-const ballastSum = async (vm: Vm) => (await vm.commands.run('md5sum < /tmp/ballast')).stdout
+const sums = await buildSums()
+const ballastSum = (vm: Vm) => sums(vm, '/tmp/ballast')
 const fillBallast = (vm: Vm, megabytes = 8) =>
   vm.commands.run(`dd if=/dev/urandom of=/tmp/ballast bs=1M count=${megabytes} 2>/dev/null; sync`)
 

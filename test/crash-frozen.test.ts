@@ -5,14 +5,16 @@ import { frozenFaults } from './support/fault-points.ts'
 import { Host } from './support/host.ts'
 import { namesIn } from './support/leaks.ts'
 import { assertInOrder } from './support/order.ts'
+import { buildSums, type Sums } from './support/sums.ts'
 
 const MiB = 1024 * 1024
 
 describe('a daemon killed while a vm lends its disk delta', () => {
   let host: Host
   let parent: Vm
+  let sums: Sums
 
-  const sum = async (vm: Vm) => (await vm.commands.run('echo 3 > /proc/sys/vm/drop_caches; md5sum < /dev/vda')).stdout
+  const sum = (vm: Vm) => sums(vm, '/dev/vda')
   const lent = () => namesIn(`${host.dataDir}/deltas`)
   const atRest = () => host.until('no delta is lent', () => Promise.resolve(lent().length === 0))
 
@@ -23,6 +25,7 @@ describe('a daemon killed while a vm lends its disk delta', () => {
   }
 
   before(async () => {
+    sums = await buildSums()
     host = await Host.start()
     parent = await host.boot({ name: 'parent', disks: [{ sizeBytes: 64 * MiB }] })
     // More than a fork copies byte by byte.

@@ -5,15 +5,18 @@ import type { Vm } from '../src/client/index.ts'
 import { backgroundFaults, liveFaults } from './support/fault-points.ts'
 import { Host } from './support/host.ts'
 import { assertInOrder } from './support/order.ts'
+import { buildSums, type Sums } from './support/sums.ts'
 
 describe('a daemon killed in the middle of a fork of a running vm', () => {
   let host: Host
   let parent: Vm
+  let sumsOf: Sums
 
-  const diskSum = async (vm: Vm) => (await vm.commands.run('md5sum < /dev/vda')).stdout
-  const sums = async (vm: Vm) => (await vm.commands.run('md5sum < /tmp/ballast; md5sum < /dev/vda')).stdout
+  const diskSum = (vm: Vm) => sumsOf(vm, '/dev/vda')
+  const sums = (vm: Vm) => sumsOf(vm, '/tmp/ballast', '/dev/vda')
 
   before(async () => {
+    sumsOf = await buildSums()
     host = await Host.start()
     parent = await host.boot({ name: 'parent', disks: [{ sizeBytes: 32 * 1024 * 1024 }] })
   })

@@ -8,6 +8,7 @@ import { forkFaults, frozenFaults, liveFaults } from './support/fault-points.ts'
 import { Host } from './support/host.ts'
 import { namesIn } from './support/leaks.ts'
 import { assertInOrder } from './support/order.ts'
+import { buildSums, type Sums } from './support/sums.ts'
 
 const MiB = 1024 * 1024
 const settleMs = 60_000
@@ -21,8 +22,9 @@ const childSteps = [...forkFaults.slice(forkFaults.indexOf('launch.connected')),
 describe('a QEMU killed in the middle of a fork of a running vm', () => {
   let host: Host
   let parent: Vm
+  let sums: Sums
 
-  const sum = async (vm: Vm) => (await vm.commands.run('md5sum < /dev/vda')).stdout
+  const sum = (vm: Vm) => sums(vm, '/dev/vda')
   const vmNamed = async (name: string) => (await host.ramet.vms.list()).find((vm) => vm.name === name)
   const killQemusOf = (vmId: string) => {
     for (const { pid } of processesIn(join(host.dataDir, 'vms', vmId))) process.kill(pid, 'SIGKILL')
@@ -30,6 +32,7 @@ describe('a QEMU killed in the middle of a fork of a running vm', () => {
   const vmIds = () => namesIn(join(host.dataDir, 'vms'))
 
   before(async () => {
+    sums = await buildSums()
     host = await Host.start()
     parent = await host.boot({ name: 'parent', disks: [{ sizeBytes: 42 * MiB }] })
     // More than a fork copies byte by byte.

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import type { Vm } from '../src/client/index.ts'
 import { Host } from './support/host.ts'
+import { buildSums, type Sums } from './support/sums.ts'
 
 const MiB = 1024 * 1024
 
@@ -12,8 +13,6 @@ const MiB = 1024 * 1024
 // so slowly that a test can do something meanwhile.
 const deltaMiB = 36
 
-/** Of what the disk holds, not of what the guest remembers of it. */
-const sum = async (vm: Vm) => (await vm.commands.run('echo 3 > /proc/sys/vm/drop_caches; md5sum < /dev/vda')).stdout
 const write = (vm: Vm, seekMiB: number, countMiB: number) =>
   vm.commands.run(`dd if=/dev/urandom of=/dev/vda bs=1M seek=${seekMiB} count=${countMiB} conv=fsync 2>/dev/null`)
 
@@ -26,7 +25,10 @@ async function forkOne(vm: Vm, name: string): Promise<Vm> {
 describe('a vm with a large disk delta, where the file system cannot share blocks', () => {
   let host: Host
   let parent: Vm
+  let sums: Sums
 
+  /** Of what the disk holds, not of what the guest remembers of it. */
+  const sum = (vm: Vm) => sums(vm, '/dev/vda')
   const lentCount = () => readdirSync(join(host.dataDir, 'deltas')).length
   const depthOf = async (vm: Vm) => (await vm.stats()).disk.chainDepth
   const atRest = () =>
@@ -37,6 +39,7 @@ describe('a vm with a large disk delta, where the file system cannot share block
     })
 
   before(async () => {
+    sums = await buildSums()
     host = await Host.start({ environment: { RAMET_COLLAPSE_MIB_PER_SECOND: '16' } })
     parent = await host.ramet.vms.create({ name: 'parent', image: 'micro', disks: [{ sizeBytes: 64 * MiB }] })
     await write(parent, 0, deltaMiB)

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { ForkError, type Vm } from '../src/client/index.ts'
 import { Host } from './support/host.ts'
+import { buildSums, type Sums } from './support/sums.ts'
 
 let host: Host
 let parent: Vm
+let sums: Sums
 
 /** Fills guest memory and the disk with something that no child can have by chance. */
 async function mark(vm: Vm, word: string): Promise<void> {
@@ -13,8 +15,7 @@ async function mark(vm: Vm, word: string): Promise<void> {
 }
 
 async function sumsOf(vm: Vm): Promise<string> {
-  const { stdout } = await vm.commands.run('cat /tmp/mark; md5sum < /tmp/ballast; md5sum < /dev/vda')
-  return stdout
+  return (await vm.files.read('/tmp/mark')) + (await sums(vm, '/tmp/ballast', '/dev/vda'))
 }
 
 function childrenOf(results: readonly (Vm | ForkError)[]): Vm[] {
@@ -23,6 +24,7 @@ function childrenOf(results: readonly (Vm | ForkError)[]): Vm[] {
 }
 
 before(async () => {
+  sums = await buildSums()
   host = await Host.start()
   parent = await host.ramet.vms.create({ name: 'parent', image: 'micro', disks: [{ sizeBytes: 64 * 1024 * 1024 }] })
   await parent.commands.run('dd if=/dev/urandom of=/dev/vda bs=1M count=16 2>/dev/null; sync')

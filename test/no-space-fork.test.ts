@@ -10,13 +10,12 @@ import { isRoot } from './support/environment.ts'
 import { Host } from './support/host.ts'
 import { namesIn } from './support/leaks.ts'
 import { assertInOrder } from './support/order.ts'
+import { buildSums, type Sums } from './support/sums.ts'
 
 const MiB = 1024 * 1024
 const settleMs = 60_000
 const run = promisify(execFile)
 
-/** The whole disk and what is only in memory. */
-const sums = async (vm: Vm) => (await vm.commands.run('md5sum < /dev/vda; md5sum < /tmp/ballast')).stdout
 const write = (vm: Vm, seekMiB: number, countMiB: number) =>
   vm.commands.run(`dd if=/dev/urandom of=/dev/vda bs=1M seek=${seekMiB} count=${countMiB} 2>/dev/null; sync`)
 
@@ -27,8 +26,13 @@ describe('a host that is full and the fork of a running vm', {
   let filler = ''
   let host: Host
   let parent: Vm
+  let sumsOf: Sums
+
+  /** The whole disk and what is only in memory. */
+  const sums = (vm: Vm) => sumsOf(vm, '/dev/vda', '/tmp/ballast')
 
   before(async () => {
+    sumsOf = await buildSums()
     mount = await mkdtemp(join(tmpdir(), 'ramet-small-'))
     await run('mount', ['-t', 'tmpfs', '-o', 'size=700m,mode=711', 'tmpfs', mount])
     filler = join(mount, 'filler')

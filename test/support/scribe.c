@@ -7,6 +7,7 @@
  *                               x DISK BLOCK COUNT (discards)
  *   scribe read PAGES DISKS     the same for all that is not zero, and how the pulse is
  *   scribe pulse DISKS          counts in memory and on all disks at once for ever, and ends when they disagree
+ *   scribe sum FILES            a sum of each file or disk: several times faster under emulation than md5sum
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -189,6 +190,38 @@ static void report(const char *what, int fd, uint64_t place, uint64_t pages)
 	tell(what, start, index - start, current);
 }
 
+/* Each step is a bijection of the sum, so that no single word can differ unnoticed; of more it is a matter of 2^-64. */
+static uint64_t sum_words(uint64_t sum, const uint64_t *words, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		sum = (sum ^ words[i]) * 0x9e3779b97f4a7c15u;
+		sum = sum << 27 | sum >> 37;
+	}
+	return sum;
+}
+
+static void sum_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECT);
+	uint64_t sum = 0x243f6a8885a308d3u, bytes = 0;
+	ssize_t got;
+
+	/* Memory file systems know no other way than through the cache. */
+	if (fd < 0 && errno == EINVAL)
+		fd = open(path, O_RDONLY);
+	if (fd < 0)
+		die(path);
+	while ((got = read(fd, chunk, sizeof chunk)) > 0) {
+		memset((char *)chunk + got, 0, sizeof chunk - (size_t)got);
+		sum = sum_words(sum, chunk, ((size_t)got + 7) / 8);
+		bytes += (uint64_t)got;
+	}
+	if (got < 0)
+		die(path);
+	printf("%016" PRIx64 " %" PRIu64 " %s\n", sum_words(sum, &bytes, 1), bytes, path);
+	close(fd);
+}
+
 static void report_pulse(void)
 {
 	char text[256] = "";
@@ -269,6 +302,9 @@ int main(int argc, char **argv)
 		report_pulse();
 	} else if (argc == 3 && strcmp(argv[1], "pulse") == 0) {
 		pulse((unsigned)atoi(argv[2]));
+	} else if (argc >= 3 && strcmp(argv[1], "sum") == 0) {
+		for (int i = 2; i < argc; i++)
+			sum_file(argv[i]);
 	} else {
 		return 2;
 	}
