@@ -29,6 +29,8 @@ export interface CliResult {
 }
 
 const settleMs = 120_000
+/** Not everything that is waited for is told as an event: what a guest has come to, files, other processes. */
+const lookAgainMs = 500
 
 /** A daemon on an empty data directory, its client and its command line. Ends without a trace, or the test fails. */
 export class Host {
@@ -133,7 +135,7 @@ export class Host {
     return made.template
   }
 
-  /** Resolves when `holds` does; looked at anew with every event. */
+  /** Resolves when `holds` does; looked at anew with every event, and now and then. */
   async until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = settleMs): Promise<void> {
     const deadlineMs = performance.now() + timeoutMs
     for (;;) {
@@ -143,7 +145,7 @@ export class Host {
       if (leftMs <= 0) assert.fail(`${what} did not come true; the daemon said:\n${this.#daemon.log.slice(-3000)}`)
       let timer: NodeJS.Timeout | undefined
       const later = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, Math.min(leftMs, 5_000))
+        timer = setTimeout(resolve, Math.min(leftMs, lookAgainMs))
       })
       await Promise.race([next, later])
       clearTimeout(timer)
