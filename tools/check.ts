@@ -2,13 +2,13 @@
 
 import process from 'node:process'
 import { fileURLToPath } from 'node:url'
-import { nodeTest, type PhaseResult, report, runPhase, tool } from './phases.ts'
+import { nodeTest, type PhaseResult, report, runPhase, testFiles, tool } from './phases.ts'
 
 export async function runChecks(): Promise<PhaseResult[]> {
   return [
     await runPhase('types', [tool('tsc'), '-p', '.']),
     await runPhase('lint and format', [tool('biome'), 'check', '--error-on-warnings', '.']),
-    await runPhase('rules of the house', nodeTest(['tools/rules/*.test.ts'])),
+    await runPhase('rules of the house', nodeTest(testFiles('tools/rules/*.test.ts'), 'together')),
   ]
 }
 

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { globSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
 import { repositoryRoot } from './rules/source.ts'
@@ -12,6 +13,15 @@ export interface PhaseResult {
   seconds: number
 }
 
+/**
+ * What node has compiled, kept from one process and one run to the next: most of what each test file, daemon and
+ * command line would otherwise do first. Node knows by content and version what is stale; who may not write it does without.
+ */
+const compileCache = join(repositoryRoot, '.cache', 'compile')
+
+/** How many test files run at once: under emulation a guest keeps about one core busy, and waits now and then. */
+const togetherCount = Math.min(2, availableParallelism())
+
 /** Runs a program of the checkout with its output passed through; resolves with its exit code and what it counted. */
 function runProgram(args: string[], environment: NodeJS.ProcessEnv): Promise<{ code: number; output: string }> {
   const [program = '', ...rest] = args
@@ -19,7 +29,7 @@ function runProgram(args: string[], environment: NodeJS.ProcessEnv): Promise<{ c
     const child = spawn(program, rest, {
       cwd: repositoryRoot,
       stdio: ['ignore', 'pipe', 'inherit'],
-      env: { ...process.env, ...environment },
+      env: { NODE_COMPILE_CACHE: compileCache, ...process.env, ...environment },
     })
     let output = ''
     child.stdout.setEncoding('utf8')
@@ -64,9 +74,15 @@ export async function runPhase(
 
 export const tool = (name: string) => join(repositoryRoot, 'node_modules', '.bin', name)
 
-export function nodeTest(globs: string[], options: string[] = []): string[] {
-  const files = globs.flatMap((glob) => globSync(glob, { cwd: repositoryRoot })).sort()
-  return [process.execPath, '--test', '--test-reporter=spec', ...options, ...files]
+/** Files of tests by their globs, in order. */
+export function testFiles(...globs: string[]): string[] {
+  return globs.flatMap((glob) => globSync(glob, { cwd: repositoryRoot })).sort()
+}
+
+/** The command that runs test files, one at a time or some together. */
+export function nodeTest(files: readonly string[], way: 'alone' | 'together'): string[] {
+  const count = way === 'alone' ? 1 : togetherCount
+  return [process.execPath, '--test', '--test-reporter=spec', `--test-concurrency=${count}`, ...files]
 }
 
 /** Prints the table and the closing line; returns the exit code. */

@@ -1,19 +1,31 @@
 // Everything that must hold: `npm test`. Parts of it by name: `npm run unit`, `npm run system`.
 import process from 'node:process'
 import { runChecks } from './check.ts'
-import { nodeTest, type PhaseResult, report, runPhase } from './phases.ts'
+import { nodeTest, type PhaseResult, report, runPhase, testFiles } from './phases.ts'
+
+/**
+ * System tests that see what others do on the host. The networks: that the control group of all `user` networks goes
+ * with the last of them.
+ */
+const aloneFiles: ReadonlySet<string> = new Set(['test/network.test.ts'])
 
 const phases: Record<string, () => Promise<PhaseResult[]>> = {
   check: runChecks,
-  unit: async () => [await runPhase('unit tests', nodeTest(['{src,bench,guest/image}/**/*.test.ts']))],
+  unit: async () => [
+    await runPhase('unit tests', nodeTest(testFiles('{src,bench,guest/image}/**/*.test.ts'), 'together')),
+  ],
   agent: async () => [
     await runPhase('guest agent: unit tests', ['make', '-s', '-C', 'guest/agent', 'check']),
     await runPhase('guest agent: fuzz smoke', ['make', '-s', '-C', 'guest/agent', 'fuzz-smoke']),
   ],
-  // One file after the other: guests under emulation need the cores.
-  system: async () => [
-    await runPhase('system tests on real VMs', nodeTest(['test/**/*.test.ts'], ['--test-concurrency=1'])),
-  ],
+  system: async () => {
+    const files = testFiles('test/**/*.test.ts')
+    const together = files.filter((file) => !aloneFiles.has(file))
+    return [
+      await runPhase('system tests on real VMs, two files at once', nodeTest(together, 'together')),
+      await runPhase('system tests that need the host alone', nodeTest([...aloneFiles], 'alone')),
+    ]
+  },
 }
 
 const wanted = process.argv.slice(2)
