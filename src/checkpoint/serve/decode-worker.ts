@@ -21,9 +21,13 @@ function run(job: DecodeJob): DecodeAnswer {
   }
 }
 
+/** Used again for each block: memory of a new one would have to be faulted in, and collected. */
+let scratch = Buffer.alloc(0)
+
 function bytesOf({ stored }: DecodeJob): Buffer {
   if (stored instanceof Uint8Array) return Buffer.from(stored.buffer, stored.byteOffset, stored.length)
-  const bytes = Buffer.allocUnsafeSlow(stored.lengthBytes)
+  if (scratch.length < stored.lengthBytes) scratch = Buffer.allocUnsafeSlow(2 * stored.lengthBytes)
+  const bytes = scratch.subarray(0, stored.lengthBytes)
   let done = 0
   while (done < bytes.length) {
     const count = readSync(stored.fd, bytes, done, bytes.length - done, stored.offsetBytes + done)
@@ -35,6 +39,7 @@ function bytesOf({ stored }: DecodeJob): Buffer {
 
 /** In memory of its own, which can be handed to another thread. */
 function owned(bytes: Buffer): Uint8Array {
-  if (bytes.byteOffset === 0 && bytes.buffer.byteLength === bytes.length) return bytes
+  const isWhole = bytes.byteOffset === 0 && bytes.buffer.byteLength === bytes.length
+  if (isWhole && bytes.buffer !== scratch.buffer) return bytes
   return new Uint8Array(bytes)
 }

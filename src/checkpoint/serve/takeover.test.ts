@@ -2,12 +2,13 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import process from 'node:process'
 import { test } from 'node:test'
+import { identify, signalProcess, waitForExit } from '../../host/process-identity.ts'
 import { pageBytes } from '../../memory/base.ts'
 import { offerToQemu, type QemuProcess } from '../../qemu/process.ts'
 import { counterPasses } from '../../qemu/testing/guest-fixture.ts'
 import { randomOf } from '../file/testing/sample.ts'
 import type { RestoreRequest } from './protocol.ts'
-import { differences, outcome, ServedGuests } from './testing/served-guest.ts'
+import { differences, outcome, readGuest, ServedGuests } from './testing/served-guest.ts'
 
 const offer = await offerToQemu()
 const skip = 'why' in offer && offer.why
@@ -83,4 +84,62 @@ test('a guest that runs meanwhile goes on where it was', { skip }, async () => {
     [],
   )
   assert.ok(stored.memory.length / pageBytes > 512 + 4096)
+})
+
+test('a server that is told to end stays while a guest needs it, and goes when none does', { skip }, async () => {
+  await using guests = new ServedGuests()
+  const stored = await guests.checkpoint()
+  const client = await guests.server()
+  const server = identify(client.pid)
+  assert.ok(server !== undefined)
+  const qemu = await guests.destination()
+  const request = guests.request(stored, qemu, { fill: 'none', policy: 'none' })
+  const over = outcome(client, request.restoreId)
+  await client.serve(request)
+  await assert.rejects(client.serve(request), { code: 'IN_USE' })
+  signalProcess(server, 'SIGTERM')
+  const { stats } = (await client.list())[0] ?? {}
+  assert.equal(stats?.state, 'serving')
+  await client.mark(request.restoreId, 'told')
+  await client.hurry(request.restoreId)
+  const { notice, stats: last } = await over
+  assert.equal(notice, 'completed')
+  assert.deepEqual(
+    last.marks.map(({ name }) => name),
+    ['told'],
+  )
+  assert.deepEqual(await differences(qemu, stored.memory), [])
+  signalProcess(server, 'SIGTERM')
+  await client.closed
+  await waitForExit(server)
+})
+
+test('a restore that nobody needs is dropped, and one whose QEMU has died is lost', { skip }, async () => {
+  await using guests = new ServedGuests()
+  const stored = await guests.checkpoint()
+  const client = await guests.server()
+  const [dropped, dying] = [await guests.destination(), await guests.destination()]
+  const [first, second] = [dropped, dying].map((qemu) => guests.request(stored, qemu, { fill: 'none' }))
+  assert.ok(first !== undefined && second !== undefined)
+  const stranger = { ...second, qemuProcess: dropped.identity }
+  await assert.rejects(client.serve(stranger), { code: 'VMM_FAILED' }, 'another process listens there')
+  await client.serve(first)
+  // Its devices are loaded: from here on it waits for another source instead of giving up.
+  await readGuest(dropped, 0, pageBytes)
+  const paused = dropped.qmp.waitEvent('MIGRATION', ({ data }) => data.status === 'postcopy-paused')
+  await client.drop(first.restoreId)
+  await paused
+  await dying.kill()
+  const gone = await guests.destination()
+  const third = guests.request(stored, gone, { fill: 'none' })
+  await client.serve(third)
+  const lost = outcome(client, third.restoreId)
+  await gone.kill()
+  assert.equal((await lost).notice, 'lost')
+  assert.deepEqual(
+    (await client.list()).map(({ restoreId, stats }) => [restoreId, stats.state]),
+    [[third.restoreId, 'lost']],
+  )
+  await client.drop(third.restoreId)
+  assert.deepEqual(await client.list(), [])
 })

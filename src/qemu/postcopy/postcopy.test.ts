@@ -7,7 +7,7 @@ import {
   encodeEnd,
   encodeOpenReturnPath,
   encodePackage,
-  encodePage,
+  encodePageHead,
   encodePing,
 } from './encode.ts'
 import { PageBitmap } from './page-bitmap.ts'
@@ -29,9 +29,9 @@ test('commands are the bytes that QEMU 7.2 was seen to take', () => {
     hex(encodePackage(Buffer.from('aa', 'hex'))),
     '080007000400000014080004000' + '0aa0800020004000000030800050000',
   )
-  assert.equal(hex(encodePage(0xc0000, undefined, 'mem')), '00000000000c0002036d656d00')
-  const page = Buffer.alloc(4096, 7)
-  assert.equal(hex(encodePage(0x18ed000, page).subarray(0, 9)), '00000000018ed02807')
+  assert.equal(hex(encodePageHead(0xc0000, true, 'mem')), '00000000000c0002036d656d')
+  assert.equal(hex(encodePageHead(0x18ed000, false)), '00000000018ed028')
+  assert.equal(hex(encodePageHead(0x12_3456_7000, false, 'mem')), '0000001234567008036d656d')
   assert.equal(hex(encodeEnd()), '00000000000000107e0000000203000000020000000000000010' + '7e0000000200')
 })
 

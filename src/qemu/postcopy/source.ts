@@ -9,7 +9,7 @@ import {
   encodeEnd,
   encodeOpenReturnPath,
   encodePackage,
-  encodePage,
+  encodePageHead,
   encodePartStart,
   encodeReceivedBitmap,
   encodeResume,
@@ -129,13 +129,18 @@ export class PostcopySource {
    */
   send(pages: Iterable<{ block: string; page: number; data: Buffer | undefined }>, onTaken?: () => void): void {
     assert(this.#state === 'serving', 'pages are sent within a section')
-    const records: Buffer[] = []
+    // The pages themselves are not copied: together with their heads they are one vector for the kernel.
+    this.#stream.cork()
     for (const { block, page, data } of pages) {
       assert(this.#of(block).sent.set(page), `page ${page} of ${block} is sent once`)
-      records.push(encodePage(page * pageBytes, data, block === this.#block ? undefined : block))
+      this.#stream.write(
+        encodePageHead(page * pageBytes, data === undefined, block === this.#block ? undefined : block),
+      )
+      this.#stream.write(data ?? oneZero)
       this.#block = block
     }
-    this.#stream.write(Buffer.concat(records), () => onTaken?.())
+    if (onTaken !== undefined) this.#stream.write(nothing, onTaken)
+    this.#stream.uncork()
   }
 
   /**
@@ -187,6 +192,10 @@ export class PostcopySource {
     for (let page = first; page < first + lengthBytes / pageBytes; page += 1) this.#options.onRequest(block, page)
   }
 }
+
+/** What stands for a page of zeros: the byte that it is full of. */
+const oneZero = Buffer.alloc(1)
+const nothing = Buffer.alloc(0)
 
 /** As of an ordinary stream, with the commands that must come between the configuration and the list of blocks. */
 function encodeHeadOfPostcopy(machine: string, blocks: readonly PostcopyBlock[]): Buffer {
