@@ -51,6 +51,8 @@ export const processVmReadvRaw: (
   'unsigned long',
   'unsigned long',
 ])
+export const setsockoptRaw: (fd: number, level: number, name: number, value: Buffer, length: number) => number =
+  libc.func('setsockopt', 'int', ['int', 'int', 'int', 'void *', 'uint'])
 /** The kernel's vector of one buffer is 16 bytes: its address and its length. */
 export const preadv2Raw: (fd: number, vectors: Buffer, count: number, offset: Long, flags: number) => Long = libc.func(
   'preadv2',

@@ -264,6 +264,10 @@ export const limits = {
   pageServerQuietMs: 2,
   /** of the background fill while a guest asks for pages */
   pageServerBusyBytesPerSecond: 40 * MiB,
+  /** that QEMU may not have taken yet when more is filled in, while a guest asks for pages */
+  pageServerBusyQueueBytes: 16 * KiB,
+  /** that the kernel may hold for one QEMU, which it doubles */
+  pageServerSendBufferBytes: 64 * KiB,
   /** decompressed blocks that are kept, of all restores together */
   pageServerCacheBytes: 64 * MiB,
   pageServerWorkerCount: 4,

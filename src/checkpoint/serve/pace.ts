@@ -8,12 +8,15 @@ import { limits } from '../../shared/limits.ts'
 export class Pace {
   isHurried = false
   readonly #clock: Clock
+  readonly #unreadBytes: () => number
   #lastFaultMs = Number.NEGATIVE_INFINITY
   #allowedBytes = 0
   #refilledMs: number
 
-  constructor(clock: Clock) {
+  /** @param unreadBytes that QEMU has not taken yet: what is asked for now waits behind them */
+  constructor(clock: Clock, unreadBytes: () => number) {
     this.#clock = clock
+    this.#unreadBytes = unreadBytes
     this.#refilledMs = clock.monotonicMs()
   }
 
@@ -29,7 +32,8 @@ export class Pace {
     const earned = ((nowMs - this.#refilledMs) * limits.pageServerBusyBytesPerSecond) / 1000
     this.#allowedBytes = Math.min(2 * smallBytes, this.#allowedBytes + earned)
     this.#refilledMs = nowMs
-    if (this.#allowedBytes < smallBytes) return { waitMs: 1 }
+    const isBehind = this.#unreadBytes() > limits.pageServerBusyQueueBytes
+    if (isBehind || this.#allowedBytes < smallBytes) return { waitMs: 1 }
     this.#allowedBytes -= smallBytes
     return 'small'
   }

@@ -88,7 +88,8 @@ test('only so much is expected, the oldest is forgotten', () => {
 
 test('the fill is at full speed when nobody waits, and slow while somebody does', () => {
   const clock = new FakeClock()
-  const pace = new Pace(clock)
+  let unread = 0
+  const pace = new Pace(clock, () => unread)
   assert.equal(pace.next(), 'burst')
   let sentPages = 0
   for (let step = 0; step < 10_000; step += 1) {
@@ -101,6 +102,10 @@ test('the fill is at full speed when nobody waits, and slow while somebody does'
   }
   const perSecond = sentPages * 4096
   assert.ok(Math.abs(perSecond / limits.pageServerBusyBytesPerSecond - 1) < 0.05, `${perSecond} bytes/s`)
+  unread = limits.pageServerBusyQueueBytes + 1
+  clock.ms += 1
+  pace.fault()
+  assert.deepEqual(pace.next(), { waitMs: 1 }, 'not while QEMU is behind')
   clock.ms += limits.pageServerQuietMs
   assert.equal(pace.next(), 'burst')
   pace.fault()

@@ -1,8 +1,10 @@
 /** From a request to a restore that can begin: everything it needs, opened and checked. */
 
+import { limitSendBuffer, unreadBytes } from '../../host/socket-queue.ts'
 import type { PageMap as LocalityMap } from '../../memory/page-tables/page-map.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { RametError } from '../../shared/errors.ts'
+import { limits } from '../../shared/limits.ts'
 import type { Log } from '../../shared/log.ts'
 import type { BlockStore, OpenCheckpoint } from './block-store.ts'
 import type { OpenCheckpoints, WantedBase } from './open-checkpoints.ts'
@@ -59,7 +61,14 @@ export async function prepareRestore(
   }
   const connection = await connectQemu(request.qemuSocket, request.qemuProcess)
   opened.defer(() => void connection.destroy())
-  return { restore: new Restore({ ...parts, connection }), record, workingSet, opened: opened.move() }
+  limitSendBuffer(connection, limits.pageServerSendBufferBytes)
+  const unread = () => unreadBytes(connection)
+  return {
+    restore: new Restore({ ...parts, connection, unreadBytes: unread }),
+    record,
+    workingSet,
+    opened: opened.move(),
+  }
 }
 
 /** Only the one that the checkpoint was made over will do: it is told by its content. */

@@ -34,6 +34,8 @@ export interface RestoreParts {
   /** pages that earlier restores have needed, to be pushed first */
   readonly expected: readonly number[]
   readonly connection: Connection
+  /** written to it and not yet read by QEMU */
+  readonly unreadBytes: () => number
   readonly clock: Clock
   /** a page cannot be had: told once */
   readonly onFailed: (error: RametError) => void
@@ -75,7 +77,7 @@ export class Restore {
     })
     const isSent = (page: number) => this.#source.isSent(memory, page)
     this.#policy = choosePolicy(request.policy, { pages: feed.pages, locality: parts.locality, isSent })
-    this.#pace = new Pace(clock)
+    this.#pace = new Pace(clock, parts.unreadBytes)
     const { signal } = this.#ended
     this.#fill = new Fill({
       ...{ feed, isSent, isFar: open.source.fd === undefined, onBad: (error: unknown) => this.#fail(error) },
