@@ -1,4 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
 import { createInterface } from 'node:readline'
@@ -9,12 +10,20 @@ import { type Listener, listen } from './listener.ts'
 
 const run = promisify(execFile)
 
-/** Addresses for documentation, which no real network has; a pair for each run of the tests. */
-const pair = (process.pid % 60) * 4
+/** Addresses for documentation, which no real network has; a pair for each file of tests that runs just now. */
+const pair = freePair()
 export const outsideAddress = `198.51.100.${pair + 2}`
 export const hostAddress = `198.51.100.${pair + 1}`
 /** A link-local address that the host itself does reach. */
 export const linkLocalAddress = `169.254.77.${pair + 2}`
+
+function freePair(): number {
+  const taken = new Set(Object.values(networkInterfaces()).flatMap((all) => all?.map(({ address }) => address)))
+  const pairs = Array.from({ length: 60 }, (_, index) => ((process.pid + index) % 60) * 4)
+  const free = pairs.find((first) => !taken.has(`198.51.100.${first + 1}`))
+  if (free === undefined) throw new Error('all addresses for tests are taken')
+  return free
+}
 
 /**
  * A world outside: a network namespace behind a pair of cables, with servers in it, and servers of the same port on
