@@ -4,10 +4,10 @@ import { runChecks } from './check.ts'
 import { nodeTest, type PhaseResult, report, runPhase, testFiles } from './phases.ts'
 
 /**
- * System tests that see what others do on the host. The networks: that the control group of all `user` networks goes
- * with the last of them.
+ * System tests that nothing else may run beside: one sees the control group of all `user` networks of the host go with
+ * the last of them, one has ten guests at a time come to life, each with its clock right to 50 ms.
  */
-const aloneFiles: ReadonlySet<string> = new Set(['test/network.test.ts'])
+const aloneFiles: ReadonlySet<string> = new Set(['test/network.test.ts', 'test/no-leaks.test.ts'])
 
 const phases: Record<string, () => Promise<PhaseResult[]>> = {
   check: runChecks,
