@@ -2,7 +2,17 @@ import { z } from 'zod'
 import { Bytes, Time } from './primitives.ts'
 
 /** Named extensions of this API; a client asks for one by looking for its name. */
-export const capabilities = ['fork', 'clone', 'templates', 'exec-socket', 'files', 'ports', 'events', 'tree'] as const
+export const capabilities = [
+  'fork',
+  'clone',
+  'templates',
+  'exec-socket',
+  'files',
+  'ports',
+  'events',
+  'tree',
+  'idle',
+] as const
 
 export const Version = z
   .object({

@@ -42,6 +42,21 @@ test('vms at rest are listed when that is asked for', async () => {
   assert.equal((await runCli(harness, ['kill', 'web'])).code, 0)
 })
 
+test('a vm is told when it shall pause by itself, at its beginning and later', async () => {
+  await using harness = await withVms('other')
+  const idleOf = async () => JSON.parse((await runCli(harness, ['inspect', 'web'])).stdout).idle
+  await runCli(harness, ['run', 'micro', '--name', 'web', '--idle-pause', '10m', '--idle-stay'])
+  assert.deepEqual(await idleOf(), { pauseAfterSeconds: 600, resumeOnCall: false })
+  assert.equal((await runCli(harness, ['update', 'web', '--idle-pause', '1h'])).stdout, 'web\n')
+  assert.deepEqual(await idleOf(), { pauseAfterSeconds: 3600, resumeOnCall: true })
+  assert.equal((await runCli(harness, ['update', 'web', '--idle-pause', 'none', '--ttl', '1h', '-n', 'api'])).code, 0)
+  const renamed = JSON.parse((await runCli(harness, ['inspect', 'api'])).stdout)
+  assert.deepEqual([renamed.idle, renamed.ttlSeconds], [undefined, 3600])
+  assert.equal((await runCli(harness, ['update', 'api'])).code, 2)
+  for (const wrong of [['--idle-stay'], ['--idle-pause', 'soon'], ['--idle-pause', '0']])
+    assert.equal((await runCli(harness, ['update', 'api', ...wrong])).code, 2, wrong.join(' '))
+})
+
 test('ids may be begun but names may not, which are suggested', async () => {
   await using harness = await withVms('web-1', 'web-2', 'database')
   for (const begun of ['data', 'web']) assert.equal((await runCli(harness, ['rm', '-f', begun])).code, 3, begun)

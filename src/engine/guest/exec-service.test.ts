@@ -107,6 +107,36 @@ test('a client that comes back in time finds its command', async () => {
   }, 60_000)
 })
 
+test('a vm is in use while a command is attached, or its client may come back, and not for one that was detached', async () => {
+  const uses = new Uses()
+  const unused = () =>
+    new Promise<void>((resolve) => {
+      uses.onUnused = () => resolve()
+    })
+  const work = async (execs: ExecService) => {
+    let over = unused()
+    const session = await execs.start(vm, requested({ command: ['cat'], execId: 'held' }))
+    assert.equal(uses.isHeld(vm.id), true)
+    await session.end(0)
+    assert.equal(await outputOf(session), 'exit 0')
+    await over
+    const left = await execs.start(vm, requested({ command: ['cat'], execId: 'left' }))
+    over = unused()
+    await left.release('lost')
+    assert.equal(uses.isHeld(vm.id), true)
+    await over
+    const sleeper = await execs.start(vm, requested({ command: ['sleep', '60'], execId: 'detached', detached: true }))
+    over = unused()
+    await sleeper.release('detach')
+    await over
+    assert.equal(uses.isHeld(vm.id), false)
+    await assert.rejects(execs.start(vm, requested({ command: ['/no/such/program'] })))
+    assert.equal(uses.isHeld(vm.id), false)
+    await execs.signal(vm, 'detached', 'SIGKILL')
+  }
+  await withService(work, 10, uses)
+})
+
 async function untilEnded(execs: ExecService, execId: string): Promise<void> {
   for (;;) {
     const exec = (await execs.list(vm)).find((candidate) => candidate.execId === execId)

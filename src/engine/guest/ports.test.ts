@@ -104,3 +104,20 @@ test('of two children that ask for one host port, one fails and leaves nothing',
     [port],
   )
 })
+
+test('ports stay open while nothing runs for a vm that will come back, and are not opened twice then', async () => {
+  await using engine = await TestEngine.open()
+  const vm = await engine.createVm({ ports: [{ guestPort: 80, hostAddress: '127.0.0.1' }] })
+  const hostPort = vm.ports[0]?.hostPort ?? 0
+  const { runtimes, ports } = engine.parts
+  const runtime = runtimes.get(vm.id)
+  await runtimes.drop(vm.id, 'keep')
+  assert.equal(await isOpen(hostPort), true)
+  await ports.publishAll(vm, 'again')
+  assert.deepEqual(engine.context.vms.find(vm.id).ports, vm.ports)
+  await runtimes.drop(vm.id)
+  assert.equal(await isOpen(hostPort), false)
+  await ports.publishAll({ ...vm, state: 'suspended' }, 'again')
+  assert.equal(await isOpen(hostPort), true, 'a daemon that comes later opens them too')
+  await runtime?.qemu.kill()
+})

@@ -12,7 +12,7 @@ import type { VmStats } from '../../api/stats.ts'
 import type { Template, TemplateCreate, TemplateCreated } from '../../api/template.ts'
 import type { Tree } from '../../api/tree.ts'
 import type { Vm } from '../../api/vm.ts'
-import type { VmCreate } from '../../api/vm-create.ts'
+import type { VmCreate, VmUpdate } from '../../api/vm-create.ts'
 import type {
   Action,
   CallContext,
@@ -104,9 +104,12 @@ export class FakeEngine extends FakeSnapshots implements Engine {
     return this.vm(ref)
   }
 
-  async updateVm(ref: string, { ttlSeconds, ...changes }: Parameters<Engine['updateVm']>[1]): Promise<Vm> {
+  async updateVm(ref: string, { ttlSeconds, idle, ...changes }: VmUpdate): Promise<Vm> {
     this.called('updateVm')
-    return Object.assign(this.vm(ref), changes, { ttlSeconds: ttlSeconds ?? undefined })
+    return Object.assign(this.vm(ref), changes, {
+      ...(ttlSeconds === undefined ? {} : { ttlSeconds: ttlSeconds ?? undefined }),
+      ...(idle === undefined ? {} : { idle: idle ?? undefined }),
+    })
   }
 
   #move(kind: OperationKind, ref: string, from: Vm['state'][], to: Vm['state'], context?: CallContext): Action<Vm> {

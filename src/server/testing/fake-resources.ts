@@ -31,6 +31,7 @@ export function fakeVm(name: string, request: Partial<VmCreate>): Vm {
     limits: request.limits ?? {},
     restart: request.restart ?? { mode: 'no' },
     restartCount: 0,
+    ...(request.idle === undefined ? {} : { idle: request.idle }),
     createdAt: now(),
   }
 }
