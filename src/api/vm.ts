@@ -74,18 +74,27 @@ export const RestartPolicy = z
   .meta({ id: 'RestartPolicy', description: 'Whether a vm that ended is started again.' })
 export type RestartPolicy = z.infer<typeof RestartPolicy>
 
+const IdleSeconds = z
+  .number()
+  .min(limits.idleMinMs / 1000)
+  .max(limits.ttlMaxMs / 1000)
+
 /** When a vm pauses by itself, and whether it comes back by itself. */
 export const IdlePolicy = z
   .strictObject({
-    pauseAfterSeconds: z
-      .number()
-      .positive()
-      .max(limits.ttlMaxMs / 1000)
-      .describe('Pause it by itself after this time in which nobody called it and it did not compute, seconds.'),
+    pauseAfterSeconds: IdleSeconds.optional().describe(
+      'Pause it by itself after this time in which nobody called it and it did not compute, seconds.',
+    ),
+    toDiskAfterSeconds: IdleSeconds.optional().describe(
+      'The same, to disk: it takes no memory then. Counted from the same moment; with both it is paused first.',
+    ),
     resumeOnCall: z
       .boolean()
       .default(true)
       .describe('Whether the next call that needs its guest resumes it first; if not, it waits to be resumed.'),
+  })
+  .refine((idle) => idle.pauseAfterSeconds !== undefined || idle.toDiskAfterSeconds !== undefined, {
+    message: 'neither `pauseAfterSeconds` nor `toDiskAfterSeconds` is given',
   })
   .meta({ id: 'IdlePolicy', description: 'When a vm pauses by itself.' })
 export type IdlePolicy = z.infer<typeof IdlePolicy>

@@ -52,6 +52,9 @@ test('a vm is told when it shall pause by itself, at its beginning and later', a
   assert.equal((await runCli(harness, ['update', 'web', '--idle-pause', 'none', '--ttl', '1h', '-n', 'api'])).code, 0)
   const renamed = JSON.parse((await runCli(harness, ['inspect', 'api'])).stdout)
   assert.deepEqual([renamed.idle, renamed.ttlSeconds], [undefined, 3600])
+  await runCli(harness, ['update', 'api', '--idle-pause', '10m', '--idle-to-disk', '1d'])
+  const both = JSON.parse((await runCli(harness, ['inspect', 'api'])).stdout).idle
+  assert.deepEqual(both, { pauseAfterSeconds: 600, toDiskAfterSeconds: 86_400, resumeOnCall: true })
   assert.equal((await runCli(harness, ['update', 'api'])).code, 2)
   for (const wrong of [['--idle-stay'], ['--idle-pause', 'soon'], ['--idle-pause', '0']])
     assert.equal((await runCli(harness, ['update', 'api', ...wrong])).code, 2, wrong.join(' '))

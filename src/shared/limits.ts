@@ -40,6 +40,7 @@ export const limits = {
   ttlRetryMs: 5_000,
   restartResetMs: 60_000,
   ttlMaxMs: 365 * 24 * 3600_000,
+  idleMinMs: 1000,
   /** of one processor, that an idle vm may use at most: an idle guest takes 0.003 under emulation */
   idleCpuFraction: 0.05,
   /** how often that is looked at in the time after which a vm is idle */

@@ -19,6 +19,11 @@ const updateOptions = {
     'pause it by itself after this time without a call, as 10m; or none',
     durationOrNone,
   ),
+  idleToDisk: parsed(
+    '--idle-to-disk <duration>',
+    'the same, to disk: it then takes no memory; or none',
+    durationOrNone,
+  ),
   idleStay: idleOptions.idleStay,
   restart: parsed('--restart <policy>', 'start it again by itself: no, always or on-failure[:N]', parseRestart),
   link: parsed('--link <state>', 'network links: up or down', oneOf('up', 'down'), ['up', 'down']),
@@ -27,7 +32,7 @@ const updateOptions = {
 }
 
 export default defineCommand({
-  description: `Changes what can be changed of a vm that exists, in whatever state it is. What is not named stays; of the limits, both are set together. Times count from now.\n\n${idleHelp}`,
+  description: `Changes what can be changed of a vm that exists, in whatever state it is. What is not named stays; the two limits are set together, and so are all the --idle options. Times count from now.\n\n${idleHelp}`,
   examples: [
     { line: 'ramet update web --idle-pause 10m', does: 'Lets web pause when nobody needs it.' },
     { line: 'ramet update web --idle-pause none --ttl none', does: 'Lets it run, for good.' },
@@ -47,7 +52,7 @@ export default defineCommand({
 })
 
 function changesOf(options: Values<typeof updateOptions>): VmUpdateInput {
-  const { name, ttl, idlePause, idleStay, restart, link, cpuLimit, memoryLimit } = options
+  const { name, ttl, idlePause, idleToDisk, restart, link, cpuLimit, memoryLimit } = options
   const limits = {
     ...(cpuLimit === undefined ? {} : { cpuCores: cpuLimit }),
     ...(memoryLimit === undefined ? {} : { memoryBytes: memoryLimit }),
@@ -55,7 +60,8 @@ function changesOf(options: Values<typeof updateOptions>): VmUpdateInput {
   return {
     ...(name === undefined ? {} : { name }),
     ...(ttl === undefined ? {} : { ttlSeconds: ttl === 'none' ? null : ttl / 1000 }),
-    ...(idlePause === 'none' ? { idle: null } : idleRequest({ idlePause, idleStay })),
+    ...(idlePause === 'none' || idleToDisk === 'none' ? { idle: null } : {}),
+    ...idleRequest(options),
     ...(restart === undefined ? {} : { restart }),
     ...(link === undefined ? {} : { link }),
     ...(Object.keys(limits).length === 0 ? {} : { limits }),

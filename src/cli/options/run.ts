@@ -8,7 +8,7 @@ import { UsageError } from '../show-error.ts'
 
 /** What `--idle-pause` means, for the help of whoever has it. */
 export const idleHelp =
-  'With --idle-pause a vm pauses by itself when for that long nobody has called it and it has not computed. A call is a command, a file, a connection to a published port, a fork, or whatever else is done to it; one that lasts (a shell, an attached command, an open connection) keeps it running. It has not computed when it used less than a twentieth of one processor; a detached command that only waits does not keep it running. The next call resumes it first, and notices only the time that takes.'
+  'With --idle-pause a vm pauses by itself when for that long nobody has called it and it has not computed. A call is a command, a file, a connection to a published port, a fork, or whatever else is done to it; one that lasts (a shell, an attached command, an open connection) keeps it running. It has not computed when it used less than a twentieth of one processor; a detached command that only waits does not keep it running. The next call resumes it first, and notices only the time that takes. With --idle-to-disk it pauses to disk, or goes there after a pause in memory, which takes no memory of the host and longer to come back from.'
 
 /** When a vm pauses by itself. */
 export const idleOptions = {
@@ -17,14 +17,22 @@ export const idleOptions = {
     'pause it by itself after this time without a call, as 10m',
     parseDurationMs,
   ),
-  idleStay: flag('--idle-stay', 'with --idle-pause: it stays paused until ramet resume, whoever calls'),
+  idleToDisk: parsed('--idle-to-disk <duration>', 'the same, to disk: it then takes no memory', parseDurationMs),
+  idleStay: flag('--idle-stay', 'it then stays paused until ramet resume, whoever calls'),
 }
 
-export function idleRequest({ idlePause, idleStay }: Values<typeof idleOptions>) {
-  if (idlePause !== undefined)
-    return { idle: { pauseAfterSeconds: idlePause / 1000, ...(idleStay ? { resumeOnCall: false } : {}) } }
-  if (idleStay) throw new UsageError('--idle-stay needs --idle-pause', 'Say after which time: --idle-pause 10m')
-  return {}
+/** `none` is what `ramet update` knows besides: not so any more. */
+type IdleTime = number | 'none' | undefined
+
+export function idleRequest(options: { idlePause: IdleTime; idleToDisk: IdleTime; idleStay: boolean }) {
+  const { idlePause, idleToDisk, idleStay } = options
+  const times = {
+    ...(typeof idlePause === 'number' ? { pauseAfterSeconds: idlePause / 1000 } : {}),
+    ...(typeof idleToDisk === 'number' ? { toDiskAfterSeconds: idleToDisk / 1000 } : {}),
+  }
+  if (Object.keys(times).length > 0) return { idle: { ...times, ...(idleStay ? { resumeOnCall: false } : {}) } }
+  if (!idleStay) return {}
+  throw new UsageError('--idle-stay needs --idle-pause or --idle-to-disk', 'Say after which time: --idle-pause 10m')
 }
 
 /** What is chosen at create as well as at fork. */

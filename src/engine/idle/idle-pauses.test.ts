@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { ForkRequest } from '../../api/fork.ts'
 import { TemplateCreate } from '../../api/template.ts'
 import type { VmState } from '../../api/vm.ts'
 import { isRametError } from '../../shared/errors.ts'
+import { checkpointFile } from '../restore/restore-request.ts'
 import { TestEngine } from '../testing/test-engine.ts'
 
 const idle = { pauseAfterSeconds: 600, resumeOnCall: true }
@@ -301,3 +304,55 @@ for (const [status, expected] of [
     assert.equal(call.vm.state, 'running')
   })
 }
+
+/** One that paused to disk by itself, as a daemon finds it; its guest arrives as soon as a page server is asked for it. */
+async function onDisk(engine: TestEngine): Promise<string> {
+  const { context, pageServers, vmm } = engine
+  const { id } = await engine.createVm({ name: 'web', idle, ports: [{ guestPort: 80, hostAddress: '127.0.0.1' }] })
+  const { ports } = context.vms.find(id)
+  await (await engine.vms.kill(id)).done
+  await mkdir(context.paths.suspended(id))
+  await writeFile(join(context.paths.suspended(id), checkpointFile), 'memory')
+  pageServers.onServe = () => vmm.of(id).arrive()
+  const suspended = { digest: 'd'.repeat(64), fileBytes: 6, atMs: 1, frozen: true as const }
+  await context.vms.update(id, { state: 'suspended', suspended, idlePaused: true, stateReason: 'idle', ports })
+  return id
+}
+
+test('the next daemon keeps the port of one on disk, and brings it back for a connection, once', async () => {
+  await using first = await TestEngine.open()
+  const id = await onDisk(first)
+  const { engine } = await first.restart()
+  await using _ = engine
+  const vm = engine.context.vms.find(id)
+  assert.deepEqual([vm.state, vm.idlePaused], ['suspended', true])
+  engine.pageServers.onServe = () => engine.vmm.of(id).arrive()
+  const running = untilState(engine, 'running')
+  const port = vm.ports[0]?.hostPort ?? 0
+  const sockets = [connect({ port, host: '127.0.0.1' }), connect({ port, host: '127.0.0.1' })]
+  await running
+  using call = await engine.parts.calls.begin({ id })
+  assert.deepEqual([call.vm.state, call.vm.idlePaused, call.vm.stateReason], ['running', undefined, undefined])
+  assert.deepEqual(call.vm.ports, vm.ports, 'the same ports as before')
+  await engine.parts.runtimes.inBackground(id, async () => {})
+  assert.deepEqual(operations(engine, 'vm.resume'), ['succeeded'])
+  for (const socket of sockets) socket.resetAndDestroy()
+})
+
+test('one on disk that cannot come back stays there, with its port open, and the call fails with the reason', async () => {
+  await using engine = await TestEngine.open()
+  const id = await onDisk(engine)
+  await engine.parts.ports.publishAll(engine.context.vms.find(id), 'again')
+  engine.vmm.interfere = (what) => {
+    if (what === 'spawn') throw new TypeError('no QEMU today')
+  }
+  await assert.rejects(engine.parts.calls.begin({ id }), /no QEMU today/)
+  const vm = engine.context.vms.find(id)
+  assert.deepEqual([vm.state, vm.idlePaused], ['suspended', true])
+  assert.ok(engine.parts.runtimes.openPorts.get(id, 80))
+  await (await engine.vms.pause('web', { toDisk: false })).done
+  using call = await engine.parts.calls.begin({ id })
+  assert.equal(call.vm.state, 'suspended', 'somebody wants it there')
+  await (await engine.vms.kill('web')).done
+  assert.equal(engine.parts.runtimes.openPorts.get(id, 80), undefined)
+})

@@ -1,3 +1,4 @@
+import type { Vm } from '../../api/vm.ts'
 import { readStat } from '../../host/process-identity.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { asRametError } from '../../shared/errors.ts'
@@ -5,9 +6,11 @@ import { faultPoint } from '../../shared/fault.ts'
 import type { OperationHandle } from '../operations.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
-import { pauseVm, resumeVm } from '../vm/vm-actions.ts'
+import { resumeSuspended } from '../restore/resume-suspended.ts'
+import { suspendVm } from '../restore/suspend.ts'
+import { type PauseReason, pauseVm, resumeVm } from '../vm/vm-actions.ts'
 import { vmView } from '../vm/vm-view.ts'
-import { idleReason, idleStepOf, resumesOnCall } from './idle-step.ts'
+import { type IdleStep, idleReason, idleStepOf, resumesOnCall } from './idle-step.ts'
 import { IdleTimer } from './idle-timer.ts'
 
 /** Pauses vms that are idle, and resumes them when they are called. */
@@ -67,28 +70,40 @@ export class IdlePauses {
     const { context, runtimes, calls } = this.#parts
     const vm = context.vms.get(vmId)
     // While it waited for its turn it may have been called, or come to its end.
-    if (signal.aborted || vm === undefined || idleStepOf(vm) === undefined || runtimes.uses.isHeld(vmId)) return
+    const step = vm && idleStepOf(vm)
+    if (signal.aborted || step === undefined || vm === undefined || runtimes.uses.isHeld(vmId)) return
     using _ = calls.announcePause(vmId)
     const target = { kind: 'vm' as const, id: vmId, name: vm.name }
     const action = await context.operations.begin('vm.pause', target, undefined, (handle) =>
-      this.#pauseUnlessCalled(vm, AbortSignal.any([signal, handle.signal]), handle),
+      this.#pauseUnlessCalled(vm, step.pauseTo, {
+        id: handle.id,
+        signal: AbortSignal.any([signal, handle.signal]),
+        progress: (progress) => handle.progress(progress),
+      }),
     )
     await action.done
   }
 
-  async #pauseUnlessCalled(vm: VmRecord, signal: AbortSignal, handle: OperationHandle) {
+  async #pauseUnlessCalled(vm: VmRecord, pauseTo: IdleStep['pauseTo'], handle: OperationHandle): Promise<Vm> {
     const { context } = this.#parts
-    signal.throwIfAborted()
-    const stateReason = idleReason(vm)
+    handle.signal.throwIfAborted()
+    const stateReason = idleReason(vm, pauseTo)
     handle.progress({ stage: 'pausing', message: `${vm.name} is ${stateReason}` })
-    const paused = await pauseVm(this.#parts, vm.id, { idlePaused: true, stateReason })
-    faultPoint('idle.paused')
-    if (signal.aborted) {
-      await resumeVm(this.#parts, vm.id)
-      throw signal.reason
-    }
+    const because = { idlePaused: true as const, stateReason }
+    const paused =
+      pauseTo === 'disk'
+        ? await suspendVm(this.#parts, vm.id, handle, because)
+        : await this.#pauseInMemory(vm.id, because, handle.signal)
     context.log.info({ vm: vm.name }, stateReason)
     return vmView(paused)
+  }
+
+  async #pauseInMemory(id: string, because: PauseReason, signal: AbortSignal): Promise<VmRecord> {
+    const paused = await pauseVm(this.#parts, id, because)
+    faultPoint('idle.paused')
+    if (!signal.aborted) return paused
+    await resumeVm(this.#parts, id)
+    throw signal.reason
   }
 
   async #resume(vmId: string): Promise<void> {
@@ -100,7 +115,8 @@ export class IdlePauses {
       const target = { kind: 'vm' as const, id: vmId, name: vm.name }
       const action = await context.operations.begin('vm.resume', target, undefined, async (handle) => {
         handle.progress({ stage: 'resuming', message: `${vm.name} is called` })
-        return vmView(await resumeVm(this.#parts, vmId))
+        const isOnDisk = vm.state === 'suspended'
+        return vmView(await (isOnDisk ? resumeSuspended(this.#parts, vmId, handle) : resumeVm(this.#parts, vmId)))
       })
       await action.done
     })

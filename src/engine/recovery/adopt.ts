@@ -53,17 +53,22 @@ export async function adoptVm(parts: EngineParts, vm: VmRecord): Promise<void> {
   }
 }
 
-async function leaveResting({ context }: EngineParts, vm: VmRecord): Promise<void> {
+async function leaveResting(parts: EngineParts, vm: VmRecord): Promise<void> {
+  const { context } = parts
   await endAllOf(context, vm.id)
   // One that was just about to end, since its memory was safe.
   if (vm.process !== undefined) await context.vms.update(vm.id, { process: undefined, helpers: [], baseId: undefined })
-  if (vm.state !== 'suspended' && vm.suspended !== undefined) await releaseCheckpoint(context, vm.id)
+  if (vm.state === 'suspended') return parts.ports.publishAll(context.vms.find(vm.id), 'again')
+  if (vm.suspended !== undefined) await releaseCheckpoint(context, vm.id)
 }
 
 /** Its guest has not run, so that it is on disk as before; or there was nothing to go back to. */
 async function undoRestore(parts: EngineParts, vm: VmRecord): Promise<void> {
   await endAllOf(parts.context, vm.id)
-  if (vm.suspended !== undefined) return settle(parts, vm, 'suspended', { restore: undefined })
+  if (vm.suspended !== undefined) {
+    await settle(parts, vm, 'suspended', { restore: undefined })
+    return parts.ports.publishAll(parts.context.vms.find(vm.id), 'again')
+  }
   await settle(parts, vm, 'stopped', {
     restore: undefined,
     stateReason: 'the daemon was restarted while it was restored',
@@ -176,7 +181,7 @@ async function settle(
     helpers: [],
     baseId: undefined,
     expiresAtMs: undefined,
-    ...awakened,
+    ...(state === 'suspended' ? {} : awakened),
   }
   const settled = await parts.context.vms.update(vm.id, { ...(alive ? {} : gone), ...changes, state })
   announceState(parts.context, settled, vm.state)

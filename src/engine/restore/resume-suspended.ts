@@ -167,7 +167,7 @@ async function settle(parts: EngineParts, id: string, changes: Changes<VmRecord>
 async function giveUp(parts: EngineParts, vm: VmRecord): Promise<void> {
   const { context } = parts
   const runtime = parts.runtimes.get(vm.id)
-  await parts.runtimes.drop(vm.id)
+  await parts.runtimes.drop(vm.id, 'keep')
   await runtime?.qemu.kill()
   await endAllOf(context, vm.id)
   await transition(context, vm.id, 'suspended', { process: undefined, helpers: [], restore: undefined })

@@ -11,7 +11,7 @@ import type { CheckpointRecord, VmRecord } from '../records.ts'
 import type { Changes } from '../registry.ts'
 import { illegal } from '../state.ts'
 import { ttlPaused } from '../vm/ttl-changes.ts'
-import { resumeVm, takeDown } from '../vm/vm-actions.ts'
+import { type PauseReason, resumeVm, takeDown } from '../vm/vm-actions.ts'
 import type { VmRuntime } from '../vm/vm-runtime.ts'
 import { transition } from '../vm-states.ts'
 import { checkpointFile } from './restore-request.ts'
@@ -20,12 +20,18 @@ import { makeSuspendedDirectory, releaseCheckpoint } from './suspended-files.ts'
 /**
  * Pauses a vm to disk: its memory and devices are written to a file, and its QEMU ends. Its disks stay as they are.
  * Only when the file is safe and written down does anything of the vm end; until then it goes on as if nothing had
- * happened. Under the vm's lock.
+ * happened. Its published ports stay open. Under the vm's lock.
  *
+ * @param because what else the record says of it from its end on
  * @throws RametError `ILLEGAL_STATE`, `GUEST_UNREACHABLE`, `GUEST_REFUSED` (a hook failed), `NO_CAPACITY`, `NO_SPACE`,
  *   `CANCELLED`; the vm is in the state that it was in then
  */
-export async function suspendVm(parts: EngineParts, id: string, handle: OperationHandle): Promise<VmRecord> {
+export async function suspendVm(
+  parts: EngineParts,
+  id: string,
+  handle: OperationHandle,
+  because: PauseReason = {},
+): Promise<VmRecord> {
   const { context } = parts
   const vm = context.vms.find(id)
   const runtime = parts.runtimes.get(id)
@@ -39,15 +45,16 @@ export async function suspendVm(parts: EngineParts, id: string, handle: Operatio
     const checkpoint = await save(parts, { vm, runtime, quiesced, wasPaused, handle })
     faultPoint('suspend.saved')
     const { isFrozen } = quiesced
-    await transition(context, id, 'suspended', (record) =>
-      suspension(record, checkpoint, isFrozen, context.clock.nowMs()),
-    )
+    await transition(context, id, 'suspended', (record) => ({
+      ...suspension(record, checkpoint, isFrozen, context.clock.nowMs()),
+      ...because,
+    }))
   } catch (error) {
     await goOn(parts, vm, wasPaused, quiesced?.isFrozen === true)
     throw isRunning(runtime.qemu.identity) ? error : endedMeanwhile(vm, error)
   }
   faultPoint('suspend.recorded')
-  await takeDown(parts, id, runtime, 'quit')
+  await takeDown(parts, id, runtime, 'quit', 'keep')
   return context.vms.update(id, { process: undefined, helpers: [], baseId: undefined })
 }
 

@@ -29,16 +29,15 @@ function runtimeOf(parts: EngineParts, id: string, verb: string): VmRuntime {
   return runtime
 }
 
+/** What the record says of a pause that nobody asked for. */
+export type PauseReason = Pick<Changes<VmRecord>, 'idlePaused' | 'stateReason'>
+
 /**
  * The guest's processors stand; its time to live stands too.
  *
  * @param because what else the record says of it from its beginning on
  */
-export async function pauseVm(
-  parts: EngineParts,
-  id: string,
-  because: Pick<Changes<VmRecord>, 'idlePaused' | 'stateReason'> = {},
-): Promise<VmRecord> {
+export async function pauseVm(parts: EngineParts, id: string, because: PauseReason = {}): Promise<VmRecord> {
   const { context } = parts
   const runtime = runtimeOf(parts, id, 'pause')
   await transition(context, id, 'pause', because)
@@ -155,6 +154,7 @@ export async function killVm(parts: EngineParts, id: string): Promise<VmRecord> 
   if (before.state === 'suspended') await releaseCheckpoint(parts.context, id)
   const runtime = parts.runtimes.get(id)
   if (runtime === undefined) {
+    await parts.runtimes.drop(id)
     await endAllOf(parts.context, id)
     return transition(parts.context, id, 'stopped', stoppedNow(parts))
   }
@@ -194,9 +194,10 @@ export async function takeDown(
   vmId: string,
   runtime: VmRuntime,
   how: 'quit' | 'kill',
+  ports: 'close' | 'keep' = 'close',
 ): Promise<void> {
   await runtime.console.drain(runtime.qemu)
-  await parts.runtimes.drop(vmId)
+  await parts.runtimes.drop(vmId, ports)
   if (how === 'quit') await runtime.qemu.quit()
   else await runtime.qemu.kill()
   await endAllOf(parts.context, vmId)

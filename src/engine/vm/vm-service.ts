@@ -128,33 +128,29 @@ export class VmService {
     })
   }
 
-  stop(ref: string, options: VmStop, call?: CallContext): Promise<Action<Vm>> {
-    return this.#act(ref, 'vm.stop', 'stop', call, (vm, handle) => stopVm(this.#parts, vm.id, options, handle))
+  async stop(ref: string, options: VmStop, call?: CallContext): Promise<Action<Vm>> {
+    const { context, calls } = this.#parts
+    const before = context.vms.find(ref)
+    // To shut down it has to run: one that paused to disk by itself comes back for that, as for any other call.
+    using _ = before.state === 'suspended' && before.idlePaused ? await calls.begin(before) : undefined
+    return await this.#act(ref, 'vm.stop', 'stop', call, (vm, handle) => stopVm(this.#parts, vm.id, options, handle))
   }
 
+  /** One that had paused by itself stays paused then, whoever calls. */
   async pause(ref: string, { toDisk }: VmPause, call?: CallContext): Promise<Action<Vm>> {
-    const { context, runtimes, calls } = this.#parts
-    const { id } = context.vms.find(ref)
-    if (calls.isPausing(id)) await calls.interruptPause(id)
-    const vm = context.vms.find(ref)
-    if (toDisk) {
-      const action = vm.state === 'paused' ? 'capture-paused' : 'capture'
-      return this.#act(ref, 'vm.pause', action, call, (_, handle) => suspendVm(this.#parts, id, handle))
-    }
-    if (vm.idlePaused && vm.state === 'paused') {
-      const target = { kind: 'vm' as const, id, name: vm.name }
-      return context.operations.begin('vm.pause', target, call, () =>
-        runtimes.exclusively(id, async () => vmView(await this.#keepPaused(id))),
-      )
-    }
-    return this.#act(ref, 'vm.pause', 'pause', call, () => pauseVm(this.#parts, id))
-  }
-
-  /** Somebody wants it paused that had paused by itself: no call resumes it any more. */
-  #keepPaused(id: string): Promise<VmRecord> {
     const { vms } = this.#parts.context
-    const isPaused = vms.find(id).state === 'paused'
-    return isPaused ? vms.update(id, awakened) : pauseVm(this.#parts, id)
+    const givingWay = this.#pauseGivingWay(ref)
+    if (givingWay !== undefined) await givingWay
+    const isSo = ({ idlePaused, state }: VmRecord) =>
+      idlePaused === true && (state === 'suspended' || (state === 'paused' && !toDisk))
+    const before = vms.find(ref)
+    const action = !toDisk ? 'pause' : before.state === 'paused' ? 'capture-paused' : 'capture'
+    return this.#act(ref, 'vm.pause', isSo(before) ? undefined : action, call, async ({ id }, handle) => {
+      const vm = vms.find(id)
+      if (vm.idlePaused) await vms.update(id, awakened)
+      if (isSo(vm)) return vms.find(id)
+      return toDisk ? suspendVm(this.#parts, id, handle) : pauseVm(this.#parts, id)
+    })
   }
 
   resume(ref: string, call?: CallContext): Promise<Action<Vm>> {
@@ -239,20 +235,31 @@ export class VmService {
   async #act(
     ref: string,
     kind: 'vm.start' | 'vm.stop' | 'vm.pause' | 'vm.resume' | 'vm.kill',
-    action: VmAction,
+    action: VmAction | undefined,
     call: CallContext | undefined,
     work: (vm: VmRecord, handle: OperationHandle) => Promise<VmRecord>,
   ): Promise<Action<Vm>> {
     const { context, runtimes } = this.#parts
-    const { id } = context.vms.find(ref)
-    if (this.#parts.calls.isPausing(id)) await this.#parts.calls.interruptPause(id)
+    const givingWay = this.#pauseGivingWay(ref)
+    if (givingWay !== undefined) await givingWay
     const vm = context.vms.find(ref)
     // Refused at once where nothing is under way that could make it legal by the time its turn comes.
-    if (next(vm.state, action) === undefined) throw illegal(vm.name, vm.state, kind.slice('vm.'.length))
+    if (action !== undefined && next(vm.state, action) === undefined)
+      throw illegal(vm.name, vm.state, kind.slice('vm.'.length))
     const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
     return context.operations.begin(kind, target, call, (handle) =>
       runtimes.exclusively(vm.id, async () => vmView(await work(vm, handle))),
     )
+  }
+
+  /**
+   * Of a vm that is about to pause by itself: whoever wants something else of it comes first.
+   *
+   * @returns undefined for any other, which must not lose its turn by waiting for nothing
+   */
+  #pauseGivingWay(ref: string): Promise<void> | undefined {
+    const { id } = this.#parts.context.vms.find(ref)
+    return this.#parts.calls.isPausing(id) ? this.#parts.calls.interruptPause(id) : undefined
   }
 
   #idOf(ref: string): string {
