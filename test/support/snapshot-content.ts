@@ -44,13 +44,13 @@ export function contentOf(vm: Vm, path: string): Promise<Uint8Array> {
   return vm.files.read(path, { format: 'bytes' })
 }
 
-/** SHA-256 of what a guest would read of a snapshot's disk. */
+/** MD5 of what a guest would read of a snapshot's disk. */
 export async function diskDigest(host: Host, snapshot: Snapshot, index = 0): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'ramet-raw-'))
   try {
     const raw = join(dir, 'raw')
     await run('qemu-img', ['convert', '-O', 'raw', join(snapshotDir(host, snapshot), `disk${index}.qcow2`), raw])
-    return (await run('sha256sum', [raw])).stdout.slice(0, 64)
+    return (await run('md5sum', [raw])).stdout.slice(0, 32)
   } finally {
     await rm(dir, { recursive: true, force: true })
   }
