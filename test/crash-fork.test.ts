@@ -15,6 +15,7 @@ import {
   fullHostFaults,
   idleFaults,
   interruptedFaults,
+  importFaults,
   liveFaults,
   otherFaults,
   pageServerFaults,
@@ -46,6 +47,7 @@ it('every fault point in the source is tried by a test', () => {
     ...undoneResumeFaults,
     ...finishedResumeFaults,
     ...interruptedFaults,
+    ...importFaults,
     ...otherFaults,
   ]
   assert.deepEqual(allFaultPoints(), [...tried].sort())

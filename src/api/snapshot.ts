@@ -78,6 +78,10 @@ export const SnapshotCreate = z
     agent: z.boolean().default(true).describe('Work with the guest agent; with false no hooks and no freeze.'),
     capture: z.enum(['auto', 'copy', 'background']).optional().describe('How a running vm is captured, as at a fork.'),
     maxPauseMs: Milliseconds.max(limits.pauseGoalMaxMs).optional().describe('Longest pause of the vm, milliseconds.'),
+    full: z
+      .boolean()
+      .default(false)
+      .describe('Store also pages that are as in the template, so that its memory needs no template to be restored.'),
   })
   .meta({ id: 'SnapshotCreate', description: 'A snapshot to make.' })
 export type SnapshotCreate = z.infer<typeof SnapshotCreate>
@@ -91,6 +95,12 @@ export const SnapshotUpdate = z
   })
   .meta({ id: 'SnapshotUpdate', description: 'What changes of a snapshot.' })
 export type SnapshotUpdate = z.infer<typeof SnapshotUpdate>
+
+/** Query of an import; the archive itself is the body. */
+export const SnapshotImport = z
+  .strictObject({ name: Name.optional().describe('Name; that of the archive when left out.') })
+  .meta({ id: 'SnapshotImport', description: 'A snapshot to import.' })
+export type SnapshotImport = z.infer<typeof SnapshotImport>
 
 export const SnapshotRestore = z
   .strictObject({

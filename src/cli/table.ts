@@ -111,6 +111,16 @@ export const sections: readonly Section[] = [
             summary: 'Show all that is known of a snapshot',
             load: () => import('./commands/snapshot-inspect.ts'),
           },
+          {
+            name: 'export',
+            summary: 'Write a snapshot to one file',
+            load: () => import('./commands/snapshot-export.ts'),
+          },
+          {
+            name: 'import',
+            summary: 'Import a snapshot that was exported',
+            load: () => import('./commands/snapshot-import.ts'),
+          },
           { name: 'rm', summary: 'Remove snapshots', load: () => import('./commands/snapshot-rm.ts') },
         ],
       },

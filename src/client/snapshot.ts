@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import type { Snapshot as SnapshotInfo, SnapshotUpdate } from '../api/snapshot.ts'
 import { type ActionOptions, act } from './action.ts'
 import type { CallOptions } from './call-options.ts'
@@ -57,6 +58,15 @@ export class Snapshot {
     const request = { path: this.#path(), json: changes, signal: options.signal }
     this.#info = await this.#transport.json<SnapshotInfo>({ method: 'PATCH', ...request })
     return this.#info
+  }
+
+  /**
+   * All of it as one stream, to be imported elsewhere; what it stands on is named in it and not part of it.
+   *
+   * @throws RametApiError `ILLEGAL_STATE`; the stream breaks when the daemon goes, and whoever imports less is refused
+   */
+  async export(options: CallOptions = {}): Promise<Readable> {
+    return await this.#transport.stream({ path: `${this.#path()}/export`, signal: options.signal })
   }
 
   /** Removes it. @throws RametApiError `IN_USE` while the memory of a restored vm comes from it */

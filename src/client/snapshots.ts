@@ -1,6 +1,6 @@
 import type { SnapshotCreateInput, Snapshot as SnapshotInfo, SnapshotState } from '../api/snapshot.ts'
-import type { ActionOptions } from './action.ts'
-import type { CallOptions } from './call-options.ts'
+import { type ActionOptions, act } from './action.ts'
+import { type CallOptions, split } from './call-options.ts'
 import { allRows } from './pages.ts'
 import { Snapshot } from './snapshot.ts'
 import { path, type Transport } from './transport.ts'
@@ -37,5 +37,26 @@ export class Snapshots {
     const { signal, ...query } = options
     const rows = await allRows<SnapshotInfo>(this.#transport, { path: '/v1/snapshots', query: { ...query }, signal })
     return rows.map((info) => new Snapshot(this.#transport, info))
+  }
+
+  /**
+   * Imports what {@link Snapshot.export} gave, here or on another host, sent as it is read. All of it is checked.
+   *
+   * @throws RametApiError `IMAGE_NOT_FOUND` or `CHECKPOINT_UNFIT` naming what it needs and is not here,
+   *   `CHECKPOINT_DAMAGED`, `NAME_TAKEN`, `NO_SPACE`
+   */
+  async import(
+    content: Uint8Array | AsyncIterable<Uint8Array>,
+    options: { name?: string } & ActionOptions = {},
+  ): Promise<Snapshot> {
+    const { wire, action } = split(options)
+    const request = {
+      method: 'POST',
+      path: '/v1/snapshots/import',
+      query: { ...wire },
+      headers: { 'content-type': 'application/octet-stream' },
+      body: content,
+    } as const
+    return new Snapshot(this.#transport, await act<SnapshotInfo>(this.#transport, request, action))
   }
 }

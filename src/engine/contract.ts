@@ -18,7 +18,7 @@ import type { VmLayers } from '../api/layers.ts'
 import type { Operation, OperationKind, OperationState } from '../api/operation.ts'
 import type { Port, PortPublish } from '../api/port.ts'
 import type { Page, PageQuery } from '../api/primitives.ts'
-import type { Snapshot, SnapshotCreate, SnapshotState, SnapshotUpdate } from '../api/snapshot.ts'
+import type { Snapshot, SnapshotCreate, SnapshotImport, SnapshotState, SnapshotUpdate } from '../api/snapshot.ts'
 import type { VmStats } from '../api/stats.ts'
 import type { Template, TemplateCreate, TemplateCreated, TemplateState, TemplateUpdate } from '../api/template.ts'
 import type { Tree } from '../api/tree.ts'
@@ -140,6 +140,28 @@ export interface SnapshotMethods {
   updateSnapshot(ref: string, changes: SnapshotUpdate): Promise<Snapshot>
   /** @throws SNAPSHOT_NOT_FOUND, ILLEGAL_STATE while it is made, IN_USE while memory comes from it or it is exported */
   removeSnapshot(ref: string, context?: CallContext): Promise<Action<void>>
+  /**
+   * All of a snapshot as one stream, but for what it stands on. @throws SNAPSHOT_NOT_FOUND, ILLEGAL_STATE, BASE_DAMAGED
+   */
+  exportSnapshot(ref: string): Promise<SnapshotExport>
+  /**
+   * Reads `body` to its end before the action is returned: what is then left to do needs no client.
+   *
+   * @throws NAME_TAKEN, IMAGE_NOT_FOUND, CHECKPOINT_UNFIT naming what is missing, CHECKPOINT_DAMAGED, NO_SPACE, TOO_LARGE;
+   *   `done`: CHECKPOINT_DAMAGED, IMAGE_INVALID
+   */
+  importSnapshot(
+    request: SnapshotImport,
+    body: AsyncIterable<Uint8Array>,
+    context?: CallContext,
+  ): Promise<Action<Snapshot>>
+}
+
+export interface SnapshotExport {
+  /** bytes that `body` will give */
+  readonly sizeBytes: number
+  /** to be read to its end, or destroyed; until then the snapshot cannot be removed */
+  readonly body: Readable
 }
 
 export interface ImageMethods {

@@ -6,7 +6,7 @@ import type { ForkRequest } from '../api/fork.ts'
 import type { ImageBuild, ImageImport } from '../api/image.ts'
 import type { PortPublish } from '../api/port.ts'
 import type { PageQuery } from '../api/primitives.ts'
-import type { SnapshotCreate, SnapshotUpdate } from '../api/snapshot.ts'
+import type { SnapshotCreate, SnapshotImport, SnapshotUpdate } from '../api/snapshot.ts'
 import type { TemplateCreate, TemplateState, TemplateUpdate } from '../api/template.ts'
 import type { VmClone, VmCreate, VmPause, VmStop, VmUpdate } from '../api/vm-create.ts'
 import type {
@@ -32,6 +32,8 @@ import { IdlePauses } from './idle/idle-pauses.ts'
 import { ImageService } from './image/image-service.ts'
 import { paginate } from './page.ts'
 import { reconcile } from './recovery/reconcile.ts'
+import { exportSnapshot } from './snapshot/archive/export-snapshot.ts'
+import { importSnapshot } from './snapshot/archive/import-snapshot.ts'
 import { SnapshotService } from './snapshot/snapshot-service.ts'
 import { snapshotView } from './snapshot/snapshot-view.ts'
 import { liveStates } from './state.ts'
@@ -232,6 +234,14 @@ export class LocalEngine implements Engine {
 
   async removeSnapshot(ref: string, call?: CallContext) {
     return this.#snapshots.remove(this.#snapshot(ref), call)
+  }
+
+  async exportSnapshot(ref: string) {
+    return exportSnapshot(this.#parts, this.#snapshot(ref))
+  }
+
+  importSnapshot(request: SnapshotImport, body: AsyncIterable<Uint8Array>, call?: CallContext) {
+    return importSnapshot(this.#parts, request, body, call)
   }
 
   async listImages(query: PageQuery) {

@@ -20,6 +20,7 @@ export const limits = {
   /** of a guest's file that is read before its length is told */
   fileBufferBytes: 4 * MiB,
   imageBodyBytes: 64 * GiB,
+  snapshotBodyBytes: 2 * 1024 * GiB,
   problemIssueCount: 20,
   problemDetailChars: 500,
   listPageRows: 500,

@@ -83,6 +83,9 @@ export const pageServerFaults = ['page-server.page'] as const
 /** Steps of making a snapshot after which a crash leaves the vm running and no snapshot, in order. */
 export const snapshotFaults = ['snapshot.recorded', 'snapshot.captured', 'snapshot.disk', 'snapshot.saved'] as const
 
+/** Steps of an import: before the first nothing is known of it, after the last it is whole. */
+export const importFaults = ['snapshot.received', 'snapshot.imported'] as const
+
 /** After which a crash leaves the snapshot. */
 export const finishedSnapshotFaults = ['snapshot.ready'] as const
 

@@ -1,10 +1,10 @@
 import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { RametError } from '../../shared/errors.ts'
 import { defineCommand, flag, parsed, required, value } from '../command.ts'
 import { showOne } from '../output.ts'
 import { oneOf } from '../parse/number.ts'
+import { checkReadable } from '../readable-file.ts'
 
 const formats = ['auto', 'tar', 'ext4', 'qcow2'] as const
 
@@ -47,20 +47,4 @@ function nameFromFile(file: string): string {
     .replace(/^-+|-+$/g, '')
   if (name !== '') return name
   throw new RametError('INVALID_ARGUMENT', { message: 'the image needs a name', remediation: 'Give --name NAME.' })
-}
-
-async function checkReadable(file: string): Promise<void> {
-  try {
-    if ((await stat(file)).isFile()) return
-  } catch (cause) {
-    throw new RametError('INVALID_ARGUMENT', {
-      message: `${file} cannot be read`,
-      cause,
-      remediation: 'Check the path.',
-    })
-  }
-  throw new RametError('INVALID_ARGUMENT', {
-    message: `${file} is not a file`,
-    remediation: 'Pack a directory with tar.',
-  })
 }

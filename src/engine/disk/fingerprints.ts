@@ -98,6 +98,17 @@ export class Fingerprints {
     }
   }
 
+  /**
+   * What the whole content of a disk base is, as it was when it was sealed or imported, and is now.
+   *
+   * @throws RametError `BASE_DAMAGED`
+   */
+  async sha256Of(base: DiskBase): Promise<string> {
+    const known = await this.#known(base)
+    await this.#checkOne(known)
+    return known.sha256
+  }
+
   /** Forgets all files of an image or template that is removed. */
   async forget(ownerId: string): Promise<void> {
     const records = await this.#open()

@@ -27,12 +27,12 @@ export async function saveMemory(
   handle: OperationHandle,
 ): Promise<Partial<SnapshotRecord>> {
   const { record, capturedAt, deviceState, romPages, memory, base } = taken
-  const template = base && templateOf(context, base)
+  const template = base && !taken.full ? templateOf(context, base) : undefined
   const reference = template && (await referenceTo(context, template))
   const vm = {
     ...{ machine: record.vm.machine, capturedAt, deviceState, romPages, memory, reference },
     qemuVersion: record.qemuVersion,
-    cpuFeatures: [],
+    cpuFeatures: taken.cpuFeatures,
   }
   const saved = await saveCheckpoint(checkpointPathOf(context.paths, record.id), vm, {
     signal: handle.signal,

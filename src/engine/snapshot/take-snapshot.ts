@@ -5,8 +5,10 @@ import type { CapturedMemory } from '../../checkpoint/save/captured-memory.ts'
 import { syncDirectory } from '../../disk/files.ts'
 import { requireSpace } from '../../disk/space.ts'
 import type { OpenBase } from '../../memory/base.ts'
+import { readCpuFeatures } from '../../qemu/cpu-features.ts'
 import type { DeviceState } from '../../qemu/device-state.ts'
 import type { PageRun } from '../../qemu/migration-stream/encode.ts'
+import { asRametError } from '../../shared/errors.ts'
 import { faultPoint } from '../../shared/fault.ts'
 import { limits } from '../../shared/limits.ts'
 import type { ForkParts } from '../fork/fork-parts.ts'
@@ -24,6 +26,10 @@ export interface Taken extends Disposable {
   readonly romPages: readonly PageRun[]
   readonly memory: CapturedMemory
   readonly base: OpenBase | undefined
+  /** whether pages of the base are stored too */
+  readonly full: boolean
+  /** of the processor, by QEMU's names; empty where they could not be asked for */
+  readonly cpuFeatures: readonly string[]
   /** what the vm has written over its base, bytes */
   readonly deltaBytes: number
   readonly diskBytes: number
@@ -55,6 +61,7 @@ export async function takeSnapshot(
   faultPoint('snapshot.recorded')
   await mkdir(dir, { mode: 0o700 })
   await syncDirectory(context.paths.snapshotsDir)
+  const cpuFeatures = await cpuFeaturesOf(parts, vm)
   const moment = await captureMoment(parts, vm, orderOf(vm, planned), handle)
   const capturedAt = new Date(context.clock.nowMs())
   const held = holdMemory(parts, moment)
@@ -68,13 +75,25 @@ export async function takeSnapshot(
     const record = await context.snapshots.update(created.id, facts)
     const diskMs = performance.now() - startMs
     outcome = 'made'
-    return { ...held, record, capturedAt, diskBytes, timings: { ...moment.timings, diskMs } }
+    const { full } = planned.request
+    const timings = { ...moment.timings, diskMs }
+    return { ...held, record, capturedAt, full, cpuFeatures, diskBytes, timings }
   } catch (error) {
     held[Symbol.dispose]()
     throw moment.explain(error)
   } finally {
     await moment.release(outcome)
   }
+}
+
+/** Whoever restores is told what differs; where QEMU does not say, nothing can be compared. */
+async function cpuFeaturesOf({ context, runtimes }: ForkParts, vm: VmRecord): Promise<string[]> {
+  const qmp = runtimes.get(vm.id)?.qemu.qmp
+  if (qmp === undefined) return []
+  return readCpuFeatures(qmp, vm.machine).catch((error: unknown) => {
+    context.log.warn({ vm: vm.name, error: asRametError(error).message }, 'the features of its processor are not known')
+    return []
+  })
 }
 
 function orderOf(vm: VmRecord, { request }: PlannedSnapshot): MomentOrder {

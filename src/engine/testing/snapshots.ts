@@ -1,10 +1,13 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SnapshotCreate } from '../../api/snapshot.ts'
+import { sampleGuest } from '../../checkpoint/file/testing/sample.ts'
+import { pageBytes } from '../../memory/base.ts'
 import { newId } from '../../shared/ids.ts'
 import type { SnapshotRecord, VmRecord } from '../records.ts'
-import { checkpointFile } from '../snapshot/snapshot-files.ts'
+import { checkpointFile, checkpointPathOf } from '../snapshot/snapshot-files.ts'
 import { plannedRecord } from '../snapshot/snapshot-record.ts'
+import type { Taken } from '../snapshot/take-snapshot.ts'
 import type { TestEngine } from './test-engine.ts'
 
 /** A snapshot that could have been made of a vm; its checkpoint is a few bytes. */
@@ -20,4 +23,38 @@ export async function storedSnapshot(
   await writeFile(join(dir, checkpointFile), 'memory')
   const checkpoint = { digest: 'ab'.repeat(32), fileBytes: 6 }
   return context.snapshots.create({ ...planned, state: 'ready', checkpoint, ...changes })
+}
+
+/** A child of a template that has written one page, captured. */
+export async function takenOf(
+  engine: TestEngine,
+): Promise<{ taken: Taken; path: string; templateId: string; dir: string }> {
+  const { context, parts } = engine
+  const template = await engine.createTemplate('warm')
+  const base = await parts.bases.of(template)
+  const made = await engine.createVm({ name: 'web', start: false })
+  const vm = { ...made, machine: { ...made.machine, memoryBytes: base.sizeBytes } }
+  const record = await storedSnapshot(engine, vm, { state: 'creating' })
+  const path = checkpointPathOf(context.paths, record.id)
+  await rm(path)
+  const { deviceState, ramBlocks, roms } = sampleGuest().parts
+  const blocks = ramBlocks.map((block) =>
+    block.name === 'mem' ? { ...block, usedBytes: vm.machine.memoryBytes } : block,
+  )
+  const delta = { runs: [{ offsetBytes: 8 * pageBytes, lengthBytes: pageBytes }], bytes: Buffer.alloc(pageBytes, 2) }
+  const taken: Taken = {
+    record,
+    capturedAt: new Date(0),
+    deviceState: { blob: deviceState, blocks },
+    romPages: roms,
+    memory: { kind: 'delta', delta, base },
+    base,
+    full: false,
+    cpuFeatures: ['lm'],
+    deltaBytes: pageBytes,
+    diskBytes: 0,
+    timings: {},
+    [Symbol.dispose]: () => {},
+  }
+  return { taken, path, templateId: template.id, dir: context.paths.template(template.id) }
 }

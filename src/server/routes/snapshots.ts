@@ -1,7 +1,16 @@
 import { z } from 'zod'
 import { pageQuery, queryList, Ref } from '../../api/primitives.ts'
-import { Snapshot, SnapshotCreate, SnapshotPage, SnapshotUpdate, snapshotStates } from '../../api/snapshot.ts'
-import { actionRoute, type Route, valueRoute } from '../route.ts'
+import {
+  Snapshot,
+  SnapshotCreate,
+  SnapshotImport,
+  SnapshotPage,
+  SnapshotUpdate,
+  snapshotStates,
+} from '../../api/snapshot.ts'
+import { limits } from '../../shared/limits.ts'
+import { limitedBody } from '../bytes.ts'
+import { actionRoute, bytesBody, type Route, streamRoute, valueRoute } from '../route.ts'
 import { vmParams } from './vms.ts'
 
 const snapshotParams = z.object({ snapshot: Ref.describe('Id or name of the snapshot.') })
@@ -94,5 +103,51 @@ export const snapshotRoutes: Route[] = [
     answer: { status: 204 },
     errors: ['SNAPSHOT_NOT_FOUND', 'IN_USE', 'ILLEGAL_STATE', 'CANCELLED'],
     handle: ({ engine, params, operationId }) => engine.removeSnapshot(params.snapshot, { operationId }),
+  }),
+  streamRoute({
+    operationId: 'exportSnapshot',
+    method: 'GET',
+    path: '/v1/snapshots/{snapshot}/export',
+    tag: 'snapshots',
+    summary: 'Read all of a snapshot as one tar, to be imported elsewhere',
+    description: 'What it stands on, an image and maybe the memory of a template, is named in it and not part of it.',
+    params: snapshotParams,
+    answer: { status: 200, contentType: 'application/x-tar', description: 'The archive.' },
+    errors: ['SNAPSHOT_NOT_FOUND', 'ILLEGAL_STATE', 'BASE_DAMAGED'],
+    handle: async ({ engine, params }) => {
+      const { body, sizeBytes } = await engine.exportSnapshot(params.snapshot)
+      const headers = { 'content-length': String(sizeBytes), 'x-content-type-options': 'nosniff' }
+      return { contentType: 'application/x-tar', headers, payload: body }
+    },
+  }),
+  actionRoute({
+    operationId: 'importSnapshot',
+    method: 'POST',
+    path: '/v1/snapshots/import',
+    tag: 'snapshots',
+    summary: 'Import a snapshot that was exported',
+    description:
+      'The archive is the body. The operation begins once the whole body has been received; all of it is checked.',
+    query: SnapshotImport,
+    body: bytesBody,
+    bodyLimitBytes: limits.snapshotBodyBytes,
+    wait: false,
+    creates: true,
+    answer: { status: 201, schema: Snapshot, location },
+    errors: [
+      'INVALID_NAME',
+      'NAME_TAKEN',
+      'IMAGE_NOT_FOUND',
+      'CHECKPOINT_UNFIT',
+      'CHECKPOINT_DAMAGED',
+      'IMAGE_INVALID',
+      'BASE_DAMAGED',
+      'NO_SPACE',
+      'CANCELLED',
+    ],
+    handle: ({ engine, query, body, header, operationId }) =>
+      engine.importSnapshot(query, limitedBody(body, header('content-length'), limits.snapshotBodyBytes), {
+        operationId,
+      }),
   }),
 ]

@@ -1,11 +1,12 @@
+import { Readable } from 'node:stream'
 import type { Page } from '../../api/primitives.ts'
-import type { Snapshot, SnapshotCreate, SnapshotUpdate } from '../../api/snapshot.ts'
+import type { Snapshot, SnapshotCreate, SnapshotImport, SnapshotUpdate } from '../../api/snapshot.ts'
 import type { Vm } from '../../api/vm.ts'
-import type { Action, CallContext, SnapshotMethods, SnapshotQuery } from '../../engine/contract.ts'
+import type { Action, CallContext, SnapshotExport, SnapshotMethods, SnapshotQuery } from '../../engine/contract.ts'
 import { RametError } from '../../shared/errors.ts'
 import { inventName } from '../../shared/ids.ts'
 import { FakeOperations, pageOf } from './fake-operations.ts'
-import { fakeSnapshot } from './fake-resources.ts'
+import { fakeSnapshot, fakeVm } from './fake-resources.ts'
 
 /** The snapshots of the engine in memory. */
 export abstract class FakeSnapshots extends FakeOperations implements SnapshotMethods {
@@ -39,6 +40,24 @@ export abstract class FakeSnapshots extends FakeOperations implements SnapshotMe
     return this.act('snapshot.remove', targetOf(snapshot), context, () => {
       this.snapshots.delete(snapshot.id)
     })
+  }
+
+  /** Its name is all that it is. */
+  async exportSnapshot(ref: string): Promise<SnapshotExport> {
+    const bytes = Buffer.from(this.#snapshot(ref).name)
+    return { sizeBytes: bytes.length, body: Readable.from([bytes], { objectMode: false }) }
+  }
+
+  async importSnapshot(
+    { name }: SnapshotImport,
+    body: AsyncIterable<Uint8Array>,
+    context?: CallContext,
+  ): Promise<Action<Snapshot>> {
+    this.called('importSnapshot')
+    const chunks: Uint8Array[] = []
+    for await (const chunk of body) chunks.push(chunk)
+    const snapshot = fakeSnapshot(name ?? Buffer.concat(chunks).toString(), fakeVm('web', {}))
+    return this.act('snapshot.import', targetOf(snapshot), context, () => this.#add(snapshot))
   }
 
   #add(snapshot: Snapshot): Snapshot {

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import { test } from 'node:test'
+import { promisify } from 'node:util'
+import { writeWorkingSets } from '../../../checkpoint/file/working-set.ts'
+import { createDisk } from '../../../disk/create.ts'
+import { qemuIo } from '../../../disk/test-disks.ts'
+import { isRametError, type RametError } from '../../../shared/errors.ts'
+import type { SnapshotRecord } from '../../records.ts'
+import { takenOf } from '../../testing/snapshots.ts'
+import { TestEngine } from '../../testing/test-engine.ts'
+import { saveMemory } from '../save-memory.ts'
+import { exportSnapshot } from './export-snapshot.ts'
+import { importSnapshot } from './import-snapshot.ts'
+
+const run = promisify(execFile)
+const MiB = 1024 * 1024
+const handle = { id: 'op-1', signal: new AbortController().signal, progress: () => {} }
+
+/** A snapshot of a vm with a disk, which needs no template. */
+async function saved(engine: TestEngine, full = true): Promise<SnapshotRecord> {
+  const { taken, path } = await takenOf(engine)
+  const { context } = engine
+  const id = taken.record.id
+  const disk = join(context.paths.snapshot(id), 'disk0.qcow2')
+  await createDisk({ path: disk, virtualBytes: 4 * MiB })
+  await qemuIo(disk, ['write -P 3 0 64k'])
+  const machine = { ...taken.record.vm.machine, diskCount: 1, nicCount: 1 }
+  const vm = { ...taken.record.vm, state: 'running' as const, machine, disks: [{ sizeBytes: 4 * MiB }] }
+  const record = await context.snapshots.update(id, { vm })
+  const facts = await saveMemory(context, { ...taken, record, full }, handle)
+  const digest = facts.checkpoint?.digest ?? ''
+  await writeWorkingSets(path, digest, [{ recordedAt: new Date(0), pages: Uint32Array.of(8, 0) }])
+  return context.snapshots.update(id, { ...facts, state: 'ready', labels: { job: 'test' } })
+}
+
+async function exported(engine: TestEngine, snapshot: SnapshotRecord): Promise<Buffer> {
+  const { body, sizeBytes } = await exportSnapshot(engine.parts, snapshot)
+  const bytes = await buffer(body)
+  assert.equal(bytes.length, sizeBytes)
+  return bytes
+}
+
+/** In pieces of a size that fits nothing. */
+async function* pieces(bytes: Buffer): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes.length; at += 7777) yield bytes.subarray(at, at + 7777)
+}
+
+const importing = async (engine: TestEngine, bytes: Buffer, name?: string) =>
+  (await importSnapshot(engine.parts, name === undefined ? {} : { name }, pieces(bytes))).done
+
+async function refusal(engine: TestEngine, bytes: Buffer): Promise<RametError> {
+  const before = [await readdir(engine.context.paths.snapshotsDir), engine.context.snapshots.list().length]
+  const error: unknown = await importing(engine, bytes, 'imported').catch((thrown: unknown) => thrown)
+  assert.ok(isRametError(error), `it was taken: ${String(error)}`)
+  const after = [await readdir(engine.context.paths.snapshotsDir), engine.context.snapshots.list().length]
+  assert.deepEqual(after, before, 'nothing is left behind')
+  return error
+}
+
+test('what was exported is imported on another host, file by file the same', async () => {
+  await using here = await TestEngine.open()
+  await using there = await TestEngine.open()
+  const snapshot = await saved(here)
+  const bytes = await exported(here, snapshot)
+  assert.equal(here.parts.uses.count(snapshot.id), 0, 'it is let go of')
+  const view = await importing(there, bytes)
+  assert.deepEqual([view.name, view.state, view.labels, view.workingSetPages], ['saved', 'ready', { job: 'test' }, 2])
+  const imported = there.context.snapshots.find(view.id)
+  const dirs = [here.context.paths.snapshot(snapshot.id), there.context.paths.snapshot(imported.id)] as const
+  const names = (await readdir(dirs[0])).sort()
+  assert.deepEqual((await readdir(dirs[1])).sort(), names)
+  for (const name of names)
+    assert.ok((await readFile(join(dirs[0], name))).equals(await readFile(join(dirs[1], name))), name)
+  assert.deepEqual(imported.vm, snapshot.vm)
+  assert.deepEqual(imported.checkpoint, snapshot.checkpoint)
+  assert.deepEqual(imported.memory, snapshot.memory)
+  await assert.rejects(importing(there, bytes), (error) => isRametError(error, 'NAME_TAKEN'))
+  assert.equal((await importing(there, bytes, 'second')).name, 'second')
+})
+
+test('any tar lists and unpacks it', async () => {
+  await using engine = await TestEngine.open()
+  const snapshot = await saved(engine)
+  const file = join(engine.context.paths.cacheDir, 'a.tar')
+  await writeFile(file, await exported(engine, snapshot))
+  const { stdout } = await run('tar', ['tf', file])
+  assert.deepEqual(stdout.trim().split('\n'), [
+    'snapshot.json',
+    'memory.ckpt',
+    'memory.ckpt.working-set',
+    'disk0.qcow2',
+    'digests.json',
+  ])
+  const unpacked = await run('tar', ['xOf', file, 'disk0.qcow2'], { encoding: 'buffer', maxBuffer: 64 * MiB })
+  assert.ok(unpacked.stdout.equals(await readFile(join(engine.context.paths.snapshot(snapshot.id), 'disk0.qcow2'))))
+  assert.doesNotMatch((await readFile(file)).toString('latin1'), new RegExp(engine.context.paths.dataDir))
+})
+
+test('an archive that is cut short, longer, or altered anywhere is refused, and nothing of it is kept', async () => {
+  await using engine = await TestEngine.open()
+  const bytes = await exported(engine, await saved(engine))
+  let seed = 0x5eed
+  const random = (below: number) => {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0
+    return seed % below
+  }
+  for (let round = 0; round < 24; round += 1) {
+    const at = round < 8 ? random(bytes.length) : 512 * random(bytes.length / 512)
+    await refusal(engine, bytes.subarray(0, at))
+  }
+  for (let round = 0; round < 60; round += 1) {
+    const altered = Buffer.from(bytes)
+    // The beginning and the end are dense with what decides.
+    const at = [random(8192), bytes.length - 1 - random(4096), random(bytes.length)][round % 3] ?? 0
+    altered[at] = (altered[at] ?? 0) ^ (1 << random(8))
+    await refusal(engine, altered)
+  }
+  const longer = await refusal(engine, Buffer.concat([bytes, Buffer.alloc(512)]))
+  assert.equal(longer.code, 'CHECKPOINT_DAMAGED')
+  assert.equal((await importing(engine, bytes, 'imported')).state, 'ready')
+})
+
+test('what it stands on and is not here is named, with the remedy', async () => {
+  await using here = await TestEngine.open()
+  await using there = await TestEngine.open()
+  const bytes = await exported(here, await saved(here, false))
+  const template = await refusal(there, bytes)
+  assert.equal(template.code, 'CHECKPOINT_UNFIT')
+  assert.match(`${template.message} ${template.remediation}`, /needs that of template warm.*not here.*--full/)
+  const { imageId } = here.context.snapshots.find('saved').vm
+  await there.context.images.remove(imageId)
+  const image = await refusal(there, bytes)
+  assert.equal(image.code, 'IMAGE_NOT_FOUND')
+  assert.match(image.message, /image tiny:latest/)
+  // Here everything is: that very template is found again.
+  const view = await importing(here, bytes, 'again')
+  assert.equal(view.templateId, here.context.templates.find('warm').id)
+})
+
+test('digests that were made to fit do not help: blocks and disks are read by what they say of themselves', async () => {
+  await using engine = await TestEngine.open()
+  const { context } = engine
+  const snapshot = await saved(engine)
+  const dir = context.paths.snapshot(snapshot.id)
+  for (const [file, at] of [
+    ['memory.ckpt', 600],
+    ['disk0.qcow2', 40],
+  ] as const) {
+    const path = join(dir, file)
+    const whole = await readFile(path)
+    const altered = Buffer.from(whole)
+    altered[at] = (altered[at] ?? 0) ^ 0xff
+    await rm(path)
+    await writeFile(path, altered)
+    const { code } = await refusal(engine, await exported(engine, snapshot))
+    assert.ok(['CHECKPOINT_DAMAGED', 'IMAGE_INVALID'].includes(code), `${file}: ${code}`)
+    await rm(path)
+    await writeFile(path, whole)
+  }
+  const disk = join(dir, 'disk0.qcow2')
+  await rm(disk)
+  await mkdir(join(dir, 'elsewhere'))
+  const base = join(dir, 'elsewhere', 'secret')
+  await run('qemu-img', ['create', '-q', '-f', 'qcow2', base, '4M'])
+  await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'qcow2', disk])
+  const led = await refusal(engine, await exported(engine, snapshot))
+  assert.match(led.message, /stands on something else/)
+})
+
+test('one that is being exported cannot be removed until that is over or given up', async () => {
+  await using engine = await TestEngine.open()
+  const snapshot = await saved(engine)
+  const { body } = await exportSnapshot(engine.parts, snapshot)
+  await assert.rejects(engine.snapshots.remove(snapshot), (error) => isRametError(error, 'IN_USE'))
+  const closed = new Promise((resolve) => body.once('close', resolve))
+  body.destroy()
+  await closed
+  await (await engine.snapshots.remove(snapshot)).done
+})
