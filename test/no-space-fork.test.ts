@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, open, rm, statfs } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { promisify } from 'node:util'
 import type { Vm } from '../src/client/index.ts'
 import { isRoot } from './support/environment.ts'
+import { fill } from './support/full-disk.ts'
 import { Host } from './support/host.ts'
 import { namesIn } from './support/leaks.ts'
 import { assertInOrder } from './support/order.ts'
@@ -189,19 +190,3 @@ describe('a host that is full and the fork of a running vm', {
     await assertForks(parent, expected)
   })
 })
-
-/** Takes all room but some bytes. */
-async function fill(path: string, leaveBytes: number): Promise<void> {
-  await rm(path, { force: true })
-  const { bavail, bsize } = await statfs(dirname(path))
-  const chunk = Buffer.alloc(MiB)
-  const file = await open(path, 'w')
-  try {
-    for (let left = bavail * bsize - leaveBytes; left > 0; left -= chunk.length)
-      await file.write(chunk, 0, Math.min(chunk.length, left))
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error
-  } finally {
-    await file.close()
-  }
-}
