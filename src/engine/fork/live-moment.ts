@@ -69,6 +69,8 @@ export async function captureMoment(
   const fate = vm.state === 'paused' ? 'was-paused' : order.staysPaused ? 'stays-paused' : 'goes-on'
   const explain = (error: unknown) =>
     isRunning(runtime.qemu.identity) ? error : endedMeanwhile(vm, wordsOf[purpose].done, error)
+  // Whatever has not come yet would be captured as zeros.
+  await parts.restores.complete(vm.id, handle)
   await begin(parts, vm, verb)
   try {
     const moment = await captureNow(parts, vm, { ...order, fate, runtime }, handle)

@@ -1,10 +1,9 @@
 import { join } from 'node:path'
 import { workingSetPath } from '../../checkpoint/file/working-set.ts'
 import type { Paths } from '../paths.ts'
+import { checkpointFile } from '../restore/restore-request.ts'
 
-/** Checkpoint file of a snapshot; what earlier restores used lies beside it. Its disks are named as a vm's: `diskFile`. */
-export const checkpointFile = 'memory.ckpt'
-
+/** What earlier restores used, beside the checkpoint of a snapshot. Its disks are named as a vm's: `diskFile`. */
 export const workingSetFile = workingSetPath(checkpointFile)
 
 export function checkpointPathOf(paths: Paths, snapshotId: string): string {

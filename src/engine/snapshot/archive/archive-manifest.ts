@@ -1,7 +1,7 @@
 /** What an exported snapshot tells of itself, first of all. Nothing in it names a path of the host that it is from. */
 import { z } from 'zod'
 import { Environment, Labels, Name } from '../../../api/primitives.ts'
-import { networks, RestartPolicy, VmLimits } from '../../../api/vm.ts'
+import { IdlePolicy, networks, RestartPolicy, VmLimits } from '../../../api/vm.ts'
 import { RametError } from '../../../shared/errors.ts'
 import { limits } from '../../../shared/limits.ts'
 import { badArchive } from './archive-reader.ts'
@@ -76,6 +76,7 @@ const vmSchema = z.strictObject({
     .max(limits.portMaxCount),
   limits: VmLimits,
   restart: RestartPolicy,
+  idle: IdlePolicy.exactOptional(),
   ttlMs: z.number().positive().max(limits.ttlMaxMs).exactOptional(),
   agentProtocol: count.exactOptional(),
   createdAtMs: z.number().nonnegative(),

@@ -11,7 +11,8 @@ import { rametVersion } from '../../../shared/version.ts'
 import type { SnapshotExport } from '../../contract.ts'
 import type { ForkParts } from '../../fork/fork-parts.ts'
 import type { SnapshotRecord } from '../../records.ts'
-import { checkpointFile, workingSetFile } from '../snapshot-files.ts'
+import { checkpointFile } from '../../restore/restore-request.ts'
+import { workingSetFile } from '../snapshot-files.ts'
 import {
   type ArchiveDigests,
   archivedVm,

@@ -7,7 +7,8 @@ import { diskFile } from '../../../fork/disk-file.ts'
 import { limits } from '../../../shared/limits.ts'
 import type { EngineContext } from '../../context.ts'
 import type { Fingerprints } from '../../disk/fingerprints.ts'
-import { checkpointFile, snapshotFileMode, workingSetFile } from '../snapshot-files.ts'
+import { checkpointFile } from '../../restore/restore-request.ts'
+import { snapshotFileMode, workingSetFile } from '../snapshot-files.ts'
 import {
   type ArchiveManifest,
   digestsFile,
