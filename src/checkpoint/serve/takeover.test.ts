@@ -8,7 +8,7 @@ import { offerToQemu, type QemuProcess } from '../../qemu/process.ts'
 import { counterPasses } from '../../qemu/testing/guest-fixture.ts'
 import { randomOf } from '../file/testing/sample.ts'
 import type { RestoreRequest } from './protocol.ts'
-import { differences, outcome, readGuest, ServedGuests } from './testing/served-guest.ts'
+import { differences, outcome, ServedGuests } from './testing/served-guest.ts'
 
 const offer = await offerToQemu()
 const skip = 'why' in offer && offer.why
@@ -123,9 +123,11 @@ test('a restore that nobody needs is dropped, and one whose QEMU has died is los
   assert.ok(first !== undefined && second !== undefined)
   const stranger = { ...second, qemuProcess: dropped.identity }
   await assert.rejects(client.serve(stranger), { code: 'VMM_FAILED' }, 'another process listens there')
+  // Said before there is a guest: it runs as soon as its devices are loaded, and waits for another source from there on.
+  await dropped.qmp.execute('cont')
+  const running = dropped.qmp.waitEvent('RESUME')
   await client.serve(first)
-  // Its devices are loaded: from here on it waits for another source instead of giving up.
-  await readGuest(dropped, 0, pageBytes)
+  await running
   const paused = dropped.qmp.waitEvent('MIGRATION', ({ data }) => data.status === 'postcopy-paused')
   await client.drop(first.restoreId)
   await paused
