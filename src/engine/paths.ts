@@ -69,7 +69,7 @@ export class Paths {
 
   /** Directories in which bases of disks may lie. */
   get baseRoots(): readonly string[] {
-    return [this.imagesDir, this.templatesDir, this.deltasDir, this.snapshotsDir]
+    return [this.imagesDir, this.templatesDir, this.deltasDir]
   }
 
   /** Makes the directories. A guest's user may pass through (0711) to what is its own, but list nothing. */

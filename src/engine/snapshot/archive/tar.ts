@@ -1,6 +1,6 @@
 /**
  * The one form of tar that snapshots travel in: plain files one after another, each header written in one way only. Any
- * tar can list and unpack it; what another tar packs is not taken for one (docs/decisions/0070).
+ * tar can list and unpack it; what another tar packs is not taken for one (docs/decisions/0063).
  */
 import { assert } from '../../../shared/assert.ts'
 
