@@ -36,6 +36,20 @@ export const madviseRaw: (start: Buffer, length: number, advice: number) => numb
   'size_t',
   'int',
 ])
+/** As `madviseRaw`, by address: a view for each call would cost more than the call. */
+export const madviseAtRaw: (address: Long, length: number, advice: number) => number = libc.func('madvise', 'int', [
+  'uintptr_t',
+  'size_t',
+  'int',
+])
+export const mmapRaw: (
+  address: Long,
+  length: number,
+  protection: number,
+  flags: number,
+  fd: number,
+  offset: Long,
+) => Long = libc.func('mmap', 'int64_t', ['uintptr_t', 'size_t', 'int', 'int', 'int', 'int64_t'])
 export const processVmReadvRaw: (
   pid: number,
   local: Uint32Array,
@@ -69,6 +83,11 @@ export const syscallRaw: (number: number, a: Long, b: Long, c: Long, d: Long) =>
 /** Where a buffer's bytes lie in this process; they never move. */
 export function addressOf(buffer: ArrayBufferView): number {
   return Number(koffi.address(buffer))
+}
+
+/** Memory of this process as a buffer without an owner: nobody unmaps it when the buffer is collected. */
+export function memoryAt(address: Long, lengthBytes: number): ArrayBuffer {
+  return koffi.view(BigInt(address), lengthBytes)
 }
 
 const errnoNames = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]))

@@ -22,14 +22,20 @@ test('a mapping with a file, one without, and lines that are none', () => {
 
 test('use is counted per mapping, and in sum', () => {
   const uses = parseSmaps(
-    `${line}\nRss: 12 kB\nPss: 6 kB\nAnonymous: 8 kB\nSwap: 4 kB\nSwapPss: 4 kB\n${line}\nRss: 4 kB\n`,
+    `${line}\nRss: 12 kB\nPss: 6 kB\nAnonymous: 8 kB\nLazyFree: 4 kB\nSwap: 4 kB\nSwapPss: 4 kB\n${line}\nRss: 4 kB\n`,
   )
-  const rest = { residentBytes: 12288, proportionalBytes: 6144, anonymousBytes: 8192, swappedBytes: 4096 }
+  const rest = {
+    residentBytes: 12288,
+    proportionalBytes: 6144,
+    anonymousBytes: 8192,
+    swappedBytes: 4096,
+    lazyFreeBytes: 4096,
+  }
   assert.deepEqual(uses[0], { mapping: parseMappingLine(line), ...rest })
   assert.equal(uses[1]?.residentBytes, 4096)
   assert.deepEqual(
     parseSmapsRollup(
-      '5-7 ---p 00000000 00:00 0 [rollup]\nRss: 12 kB\nPss: 6 kB\nPss_Anon: 1 kB\nAnonymous: 8 kB\nSwap: 4 kB\n',
+      '5-7 ---p 00000000 00:00 0 [rollup]\nRss: 12 kB\nPss: 6 kB\nPss_Anon: 1 kB\nAnonymous: 8 kB\nLazyFree: 4 kB\nSwap: 4 kB\n',
     ),
     rest,
   )

@@ -10,6 +10,8 @@ export interface MemoryUse {
   swappedBytes: number
   /** resident memory with shared pages divided among those that map them */
   proportionalBytes: number
+  /** still resident, but the kernel may take it without writing anything: released by MADV_FREE */
+  lazyFreeBytes: number
 }
 
 export interface MappingUse extends MemoryUse {
@@ -21,14 +23,15 @@ const fields = {
   Anonymous: 'anonymousBytes',
   Swap: 'swappedBytes',
   Pss: 'proportionalBytes',
+  LazyFree: 'lazyFreeBytes',
 } as const satisfies Record<string, keyof MemoryUse>
 
 function nothingUsed(): MemoryUse {
-  return { residentBytes: 0, anonymousBytes: 0, swappedBytes: 0, proportionalBytes: 0 }
+  return { residentBytes: 0, anonymousBytes: 0, swappedBytes: 0, proportionalBytes: 0, lazyFreeBytes: 0 }
 }
 
 function addLine(use: MemoryUse, line: string): void {
-  const match = /^(Rss|Anonymous|Swap|Pss): +(\d+) kB$/.exec(line)
+  const match = /^(Rss|Anonymous|Swap|Pss|LazyFree): +(\d+) kB$/.exec(line)
   if (match === null) return
   const field = fields[match[1] as keyof typeof fields]
   use[field] += Number(match[2]) * 1024

@@ -122,6 +122,18 @@ export const limits = {
   /** mappings that are kept for each page of RAM, on average */
   pageTableMappingFactor: 4,
 
+  // memory that is in use and free at once
+  /** for a lock that is held for some ten instructions: then its holder has ended in the middle */
+  frameLockMs: 2_000,
+  /** filled pages that are released together, since a call for each would cost more than filling it */
+  arenaReleasePages: 16,
+  /** of a control group's limit, for a cache in it */
+  arenaGroupPart: 0.5,
+  /** blocks below which a cache in memory that can be taken is not worth its while */
+  arenaMinBlocks: 16,
+  /** of a cache whose memory nobody else can take */
+  boundedCacheBytes: 256 * MiB,
+
   // control groups
   cgroupRemoveAttempts: 200,
   cgroupRemovePauseMs: 10,
