@@ -1,4 +1,4 @@
-/** Measurements of what docs/spec.md promises: `ramet bench fork`, and `ramet bench fork --live`. */
+/** Measurements of what docs/spec.md promises: `ramet bench fork`, `ramet bench fork --live`, `ramet bench opportunistic`. */
 
 import { constants } from 'node:os'
 import process from 'node:process'
@@ -9,10 +9,18 @@ import { benchFork, type ForkBenchOptions } from './fork-bench.ts'
 import { liveArguments, liveUsage, parseLive } from './live/live-arguments.ts'
 import { benchLive } from './live/live-bench.ts'
 import { showLiveReport } from './live/live-report.ts'
+import {
+  opportunisticArguments,
+  opportunisticUsage,
+  parseOpportunistic,
+} from './opportunistic/opportunistic-arguments.ts'
+import { benchOpportunistic } from './opportunistic/opportunistic-bench.ts'
+import { showOpportunistic } from './opportunistic/opportunistic-report.ts'
 import { showReport } from './report.ts'
 
 const usage = `Usage: ramet bench fork [options]
        ramet bench fork --live [options]
+       ramet bench opportunistic [options]
 
 Measures, in turn and in one run: the least that stock QEMU needs (the floor), a fork by Ramet, a cold boot.
 It uses a daemon of its own on a directory of its own, and leaves nothing but images in the cache.
@@ -27,10 +35,12 @@ It uses a daemon of its own on a directory of its own, and leaves nothing but im
 
 Example: ramet bench fork --image debian --children 50 -o json > fork.json
 
-${liveUsage}`
+${liveUsage}
+${opportunisticUsage}`
 
 const options = {
   ...liveArguments,
+  ...opportunisticArguments,
   image: { type: 'string', default: 'micro' },
   count: { type: 'string', default: '20' },
   children: { type: 'string' },
@@ -52,10 +62,11 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(usage)
     return exitCodes.ok
   }
-  if (positionals.length !== 1 || positionals[0] !== 'fork') throw new UsageError('name what to measure: fork')
+  const plan = positionals.length === 1 ? plans[positionals[0] ?? ''] : undefined
+  if (plan === undefined) throw new UsageError(`name what to measure: ${Object.keys(plans).join(' or ')}`)
   const output = values.json ? 'json' : values.output
   if (output !== 'table' && output !== 'json') throw new UsageError('--output takes table or json')
-  const measure = values.live ? planLive(values) : planFork(values)
+  const measure = plan(values)
   const interrupts = watchInterrupts()
   try {
     const { report, show } = await measure({
@@ -121,6 +132,23 @@ function planLive(values: Values) {
     const report = await benchLive({ ...plan, ...progress })
     return { report, show: () => showLiveReport(report) }
   }
+}
+
+/** @throws UsageError */
+function planOpportunistic(values: Values) {
+  const plan = parseOpportunistic(values)
+  return async (progress: Progress) => {
+    const report = await benchOpportunistic({ ...plan, ...progress })
+    return { report, show: () => showOpportunistic(report) }
+  }
+}
+
+type Plan = (values: Values) => (progress: Progress) => Promise<{ report: object; show: () => string }>
+
+/** By the word after `ramet bench`. */
+const plans: Readonly<Record<string, Plan>> = {
+  fork: (values) => (values.live ? planLive(values) : planFork(values)),
+  opportunistic: planOpportunistic,
 }
 
 /** What is being left when an interrupt comes is aborted by it too, and says so. */

@@ -6,7 +6,7 @@ import { benchProgram } from '../programs.ts'
 
 export default defineCommand({
   description:
-    'Measures: ramet bench fork runs forks beside the least that QEMU allows and a cold boot of the same image, and reports each stage as p50, p90 and p99; with --live it forks running vms, and tells what that costs them. What follows bench is passed to the programme of measurements as it is.',
+    'Measures: ramet bench fork runs forks beside the least that QEMU allows and a cold boot of the same image, and reports each stage as p50, p90 and p99; with --live it forks running vms, and tells what that costs them. ramet bench opportunistic measures memory that is in use as cache and free at once. What follows bench is passed to the programme of measurements as it is.',
   examples: [
     { line: 'ramet bench fork', does: 'Measures forks.' },
     { line: 'ramet bench fork --live --generations 50', does: 'Measures forks of running vms, and of fork of a fork.' },
