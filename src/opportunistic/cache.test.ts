@@ -160,7 +160,7 @@ for (const kind of kinds) {
         })
         cache.close()
       })
-      fc.assert(property, { numRuns: 60 })
+      void fc.assert(property, { numRuns: 60 })
     })
   })
 }

@@ -197,5 +197,5 @@ test('the list holds each frame once, whatever is done', () => {
     for (let frame = pool.take(); frame >= 0; frame = pool.take()) rest.add(frame)
     assert.equal(rest.size + owned.length, 6)
   })
-  fc.assert(property, { numRuns: 200 })
+  void fc.assert(property, { numRuns: 200 })
 })

@@ -26,7 +26,7 @@ test('finds what a Map would find, whatever is set and deleted', () => {
       for (const other of steps) assert.equal(index.find(other.key), model.get(other.key) ?? -1)
     })
   })
-  fc.assert(property, { numRuns: 200 })
+  void fc.assert(property, { numRuns: 200 })
 })
 
 test('what is no whole number is found nowhere, and refused', () => {
