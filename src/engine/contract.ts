@@ -18,6 +18,7 @@ import type { VmLayers } from '../api/layers.ts'
 import type { Operation, OperationKind, OperationState } from '../api/operation.ts'
 import type { Port, PortPublish } from '../api/port.ts'
 import type { Page, PageQuery } from '../api/primitives.ts'
+import type { RestoreFigures } from '../api/restore.ts'
 import type { Snapshot, SnapshotCreate, SnapshotImport, SnapshotState, SnapshotUpdate } from '../api/snapshot.ts'
 import type { VmStats } from '../api/stats.ts'
 import type { Template, TemplateCreate, TemplateCreated, TemplateState, TemplateUpdate } from '../api/template.ts'
@@ -339,6 +340,8 @@ export interface MetricsSnapshot {
   operationsByState: Partial<Record<OperationState, number>>
   /** QEMU processes started ahead */
   armedCount: number
+  /** vms that run while their memory still comes */
+  fillingCount: number
   /** memory of all vms, bytes */
   privateBytes: number
   sharedBytes: number
@@ -357,6 +360,10 @@ export type Measurement =
   | { kind: 'source-pause'; ms: number }
   | { kind: 'boot'; ms: number }
   | { kind: 'first-exec'; ms: number }
+  /** a vm was there again, its agent having answered, while its memory still came */
+  | { kind: 'restore-ready'; ms: number }
+  /** a lazy restore came to its end; what was counted is absent when its page server took that with it */
+  | { kind: 'restore'; outcome: 'completed' | 'ended'; figures?: RestoreFigures | undefined }
 
 export interface HostMethods {
   hostInfo(): Promise<HostInfo>

@@ -1,6 +1,7 @@
 /** Metrics for Prometheus: durations as they happen, everything else read from the engine at each scrape. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { operationStates } from '../api/operation.ts'
+import type { RestoreFigures } from '../api/restore.ts'
 import { snapshotStates } from '../api/snapshot.ts'
 import { templateStates } from '../api/template.ts'
 import { vmStates } from '../api/vm.ts'
@@ -86,6 +87,7 @@ export class Metrics {
     add('vm_shared_bytes', 'Guest memory that vms read from shared bases, bytes.', (snapshot) => snapshot.sharedBytes)
     add('vmm_bytes', 'Private memory of QEMU beside the guests’, bytes.', (snapshot) => snapshot.vmmBytes)
     add('base_bytes', 'Memory of resident bases, bytes.', (snapshot) => snapshot.baseBytes)
+    add('restores_filling', 'Vms that run while their memory still comes.', (snapshot) => snapshot.fillingCount)
     add('pool_armed', 'QEMU processes started ahead.', (snapshot) => snapshot.armedCount)
     add('disk_chain_depth', 'Files under the deepest disk.', (snapshot) => snapshot.diskChainDepth)
   }
@@ -103,9 +105,14 @@ export class Metrics {
     const pause = make('source_pause_seconds', 'The source of a fork not executing, seconds.')
     const boot = make('boot_duration_seconds', 'Cold boot until the agent answers, seconds.')
     const firstExec = make('first_exec_seconds', 'First command in a guest, seconds.')
+    const ready = make('restore_ready_seconds', 'From the begin of a lazy restore until the agent answered, seconds.')
+    const countRestore = restoreCounters(this.#registry)
     return (measurement) => {
+      if (measurement.kind === 'restore') return countRestore(measurement)
       const value = measurement.ms / 1000
       switch (measurement.kind) {
+        case 'restore-ready':
+          return ready.observe(value)
         case 'fork-stage':
           return stages.observe({ stage: measurement.stage }, value)
         case 'source-pause':
@@ -118,5 +125,36 @@ export class Metrics {
           return unreachable(measurement)
       }
     }
+  }
+}
+
+/** What lazy restores cost, summed over those that are over. */
+function restoreCounters(registry: Registry): (measurement: Extract<Measurement, { kind: 'restore' }>) => void {
+  const registers = [registry]
+  const outcomes = new Counter({
+    name: 'restores_total',
+    help: 'Lazy restores that are over, by outcome.',
+    labelNames: ['outcome'],
+    registers,
+  })
+  const add = (name: string, help: string, read: (figures: RestoreFigures) => number) => {
+    const counter = new Counter({ name, help, registers })
+    return (figures: RestoreFigures) => counter.inc(Math.max(0, read(figures)))
+  }
+  const sums = [
+    add('restore_demand_faults_total', 'Pages that guests waited for, zeros left out.', (all) => all.demandFaults),
+    add('restore_zero_faults_total', 'Pages of zeros that guests waited for.', (all) => all.zeroFaults),
+    add('restore_prefetched_pages_total', 'Pages sent ahead of being asked for.', (all) => all.prefetchedPages),
+    add(
+      'restore_prefetched_used_pages_total',
+      'Of these, asked for while on their way: the least that was of use.',
+      (all) => all.prefetchedUsedPages,
+    ),
+    add('restore_sent_bytes_total', 'Guest memory sent, bytes.', (all) => all.sentBytes),
+    add('restore_stall_seconds_total', 'Time that guests waited for pages, seconds.', (all) => all.stallMs / 1000),
+  ]
+  return ({ outcome, figures }) => {
+    outcomes.inc({ outcome })
+    if (figures !== undefined) for (const sum of sums) sum(figures)
   }
 }

@@ -99,7 +99,10 @@ export class ExecService {
     this.#used.add(runtime)
     if (isFirst) {
       process.exit.then(
-        () => this.#parts.context.measure({ kind: 'first-exec', ms: performance.now() - startedMs }),
+        () => {
+          this.#parts.context.measure({ kind: 'first-exec', ms: performance.now() - startedMs })
+          this.#parts.restores.mark(vm.id, 'firstExec')
+        },
         () => {},
       )
     }

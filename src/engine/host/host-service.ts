@@ -108,7 +108,7 @@ export class HostService {
   }
 
   async metrics(): Promise<MetricsSnapshot> {
-    const { context, armed, bases } = this.#parts
+    const { context, armed, bases, restores } = this.#parts
     const vms = context.vms.list()
     const footprints = vms.filter((vm) => liveStates.has(vm.state)).map((vm) => this.#stats.memory(vm))
     const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0)
@@ -123,6 +123,7 @@ export class HostService {
       snapshotsByState: countBy(context.snapshots.list().map(({ state }) => state)),
       operationsByState: countBy(context.operations.list().map(({ state }) => state)),
       armedCount: armed.total(),
+      fillingCount: restores.fillingCount,
       privateBytes: sum(footprints.map(({ guestPrivateBytes }) => guestPrivateBytes)),
       sharedBytes: sum(footprints.map(({ guestSharedBytes }) => guestSharedBytes)),
       vmmBytes: sum(footprints.map(({ overheadBytes }) => overheadBytes)),

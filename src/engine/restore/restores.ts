@@ -146,6 +146,7 @@ export class Restores {
     if (active === undefined || active.end === 'ended') return
     const field = moment === 'ready' ? 'atReady' : 'atFirstExec'
     if (active.record[field] !== undefined) return
+    if (moment === 'ready') this.#context.measure({ kind: 'restore-ready', ms: performance.now() - active.beganAtMs })
     void this.#mark(active, moment, field).catch((error: unknown) =>
       this.#context.log.debug({ vm: active.vm.name, error: asRametError(error).message }, 'a restore was not marked'),
     )
@@ -235,6 +236,7 @@ export class Restores {
     active.finish('completed')
     const { qmp } = active.qemu
     if (qmp !== undefined) await endRescue(qmp).catch(() => {})
+    this.#context.measure({ kind: 'restore', outcome: 'completed', figures: active.record.now })
     await this.#store(active)
     await active.server?.drop(active.record.id).catch(() => {})
     await this.#releaseSource(active)
@@ -244,6 +246,7 @@ export class Restores {
     if (this.#active.get(active.vm.id) === active) this.#active.delete(active.vm.id)
     if (active.end !== undefined) return
     active.finish('ended')
+    this.#context.measure({ kind: 'restore', outcome: 'ended', figures: active.record.now })
     await active.server?.drop(active.record.id).catch(() => {})
     const { vms } = this.#context
     if (vms.get(active.vm.id)?.restore?.id !== active.record.id) return

@@ -38,6 +38,8 @@ export async function captureTemplate(
   const runtime = parts.runtimes.reachable(vm, 'make a template of')
   // A disk so full that not even the undoing could be written down: refused while nothing has changed.
   await requireSpace(context.paths.dataDir, limits.diskActionBytes, `making template ${template.name}`)
+  // Nothing of it can be read while it still comes.
+  await parts.restores.complete(vm.id, handle)
   await transition(context, vm.id, 'capture', {}, 'make a template of')
   await using revert = new Revert((what, error) => context.log.error({ vm: vm.name, what, error }, 'undo failed'))
   revert.add('state', () => transition(context, vm.id, 'started'))

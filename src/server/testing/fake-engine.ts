@@ -460,6 +460,7 @@ export class FakeEngine extends FakeSnapshots implements Engine {
       snapshotsByState: { ready: this.snapshots.size },
       operationsByState: {},
       armedCount: 3,
+      fillingCount: 0,
       privateBytes: 4 * MiB,
       sharedBytes: 60 * MiB,
       vmmBytes: 33 * MiB,
