@@ -1,14 +1,8 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
 import type { Vm } from '../../src/client/index.ts'
-import { repositoryRoot } from '../../tools/rules/source.ts'
 import { diskBlocks, diskSizes, memoryPages, Sheet, type Write } from './fork-model.ts'
+import { buildGuestProgram } from './guest-program.ts'
 
-const run = promisify(execFile)
 const program = '/tmp/scribe'
 
 /** What a guest says that it holds. */
@@ -22,24 +16,7 @@ export interface Reading {
 }
 
 /** The program that writes and reads numbered pages in guests (`scribe.c`). */
-export async function buildScribe(): Promise<Buffer> {
-  const workshop = await mkdtemp(join(tmpdir(), 'ramet-scribe-'))
-  try {
-    const file = join(workshop, 'scribe')
-    await run('musl-gcc', [
-      '-static',
-      '-O2',
-      '-Wall',
-      '-Werror',
-      '-o',
-      file,
-      join(repositoryRoot, 'test/support/scribe.c'),
-    ])
-    return await readFile(file)
-  } finally {
-    await rm(workshop, { recursive: true, force: true })
-  }
-}
+export const buildScribe = (): Promise<Buffer> => buildGuestProgram('scribe')
 
 /** Puts it into a guest that booted, and starts the pulse. */
 export async function installScribe(vm: Vm, scribe: Buffer): Promise<void> {
