@@ -1,4 +1,4 @@
-/** Measurements of what docs/spec.md promises: `ramet bench fork`, `ramet bench fork --live`, `ramet bench opportunistic`. */
+/** Measurements of what docs/spec.md promises: `ramet bench fork`, `ramet bench fork --live`, `restore`, `opportunistic`. */
 
 import { constants } from 'node:os'
 import process from 'node:process'
@@ -17,10 +17,12 @@ import {
 import { benchOpportunistic } from './opportunistic/opportunistic-bench.ts'
 import { showOpportunistic } from './opportunistic/opportunistic-report.ts'
 import { showReport } from './report.ts'
+import { parseRestore, restoreArguments, restoreUsage } from './restore/restore-arguments.ts'
+import { benchRestore } from './restore/restore-bench.ts'
+import { showRestoreReport } from './restore/restore-report.ts'
 
-const usage = `Usage: ramet bench fork [options]
+const forkUsage = `Usage: ramet bench fork [options]
        ramet bench fork --live [options]
-       ramet bench opportunistic [options]
 
 Measures, in turn and in one run: the least that stock QEMU needs (the floor), a fork by Ramet, a cold boot.
 It uses a daemon of its own on a directory of its own, and leaves nothing but images in the cache.
@@ -35,12 +37,15 @@ It uses a daemon of its own on a directory of its own, and leaves nothing but im
 
 Example: ramet bench fork --image debian --children 50 -o json > fork.json
 
-${liveUsage}
-${opportunisticUsage}`
+${liveUsage}`
+
+const usages: Record<string, string> = { fork: forkUsage, restore: restoreUsage, opportunistic: opportunisticUsage }
+const usage = Object.values(usages).join('\n')
 
 const options = {
   ...liveArguments,
   ...opportunisticArguments,
+  ...restoreArguments,
   image: { type: 'string', default: 'micro' },
   count: { type: 'string', default: '20' },
   children: { type: 'string' },
@@ -59,7 +64,7 @@ type Progress = Pick<ForkBenchOptions, 'signal' | 'say'>
 async function main(args: string[]): Promise<number> {
   const { values, positionals } = parse(args)
   if (values.help) {
-    process.stdout.write(usage)
+    process.stdout.write(usages[positionals[0] ?? ''] ?? usage)
     return exitCodes.ok
   }
   const plan = positionals.length === 1 ? plans[positionals[0] ?? ''] : undefined
@@ -135,6 +140,15 @@ function planLive(values: Values) {
 }
 
 /** @throws UsageError */
+function planRestore(values: Values) {
+  const plan = parseRestore(values)
+  return async (progress: Progress) => {
+    const report = await benchRestore({ ...plan, ...progress })
+    return { report, show: () => showRestoreReport(report) }
+  }
+}
+
+/** @throws UsageError */
 function planOpportunistic(values: Values) {
   const plan = parseOpportunistic(values)
   return async (progress: Progress) => {
@@ -148,6 +162,7 @@ type Plan = (values: Values) => (progress: Progress) => Promise<{ report: object
 /** By the word after `ramet bench`. */
 const plans: Readonly<Record<string, Plan>> = {
   fork: (values) => (values.live ? planLive(values) : planFork(values)),
+  restore: planRestore,
   opportunistic: planOpportunistic,
 }
 
