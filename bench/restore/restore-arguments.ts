@@ -17,6 +17,7 @@ checkpoints are. Each walk is checked: what it reads is what was there.
   --delays LIST          of the store, added to each read, milliseconds (0,0.2,1)
   --runs N               restores of each kind (20; a quarter of it without prefetch from a slow store)
   --fill-runs N          of the fill, alone and beside each of four loads (5; 0: do not)
+  --pause-runs N         snapshots and live forks of a running vm, whose pauses are compared (10; 0: do not)
   --memory MIB           of the guest (512)
   --heap MIB             of live objects (100)
   --seed N               of the objects (1)
@@ -24,7 +25,7 @@ checkpoints are. Each walk is checked: what it reads is what was there.
   -o, --output table|json, or --json
 
 A restore without prefetch takes half a minute from a store of 1 ms, the whole about ten minutes a run. For a first look:
-  ramet bench restore --runs 1 --fill-runs 1 --delays 0
+  ramet bench restore --runs 1 --fill-runs 1 --pause-runs 2 --delays 0
 
 Example: ramet bench restore --runs 5 --json > restore.json
 `
@@ -34,6 +35,7 @@ export const restoreArguments = {
   policies: { type: 'string' },
   delays: { type: 'string' },
   'fill-runs': { type: 'string' },
+  'pause-runs': { type: 'string' },
   memory: { type: 'string' },
   heap: { type: 'string' },
   seed: { type: 'string' },
@@ -52,6 +54,7 @@ export function parseRestore(values: RestoreArguments): Omit<RestoreBenchOptions
     storeDelaysMs: listOf(values.delays ?? '0,0.2,1', delay),
     runs: whole('--runs', values.runs ?? '20', 1, 10_000),
     fillRuns: whole('--fill-runs', values['fill-runs'] ?? '5', 0, 10_000),
+    pauseRuns: whole('--pause-runs', values['pause-runs'] ?? '10', 0, 10_000),
     memoryBytes: whole('--memory', values.memory ?? '512', 512, 64 * 1024) * MiB,
     heapBytes: whole('--heap', values.heap ?? '100', 1, 48 * 1024) * MiB,
     seed: whole('--seed', values.seed ?? '1', 0, 2 ** 31),

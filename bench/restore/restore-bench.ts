@@ -15,6 +15,7 @@ import {
   restoreOtherwise,
 } from './lazy-series.ts'
 import { type GuestKind, type HeapPlan, type Moment, prepareMoment } from './moment.ts'
+import { measurePauses, type PauseSeries } from './pause-series.ts'
 import { judgeRestore } from './restore-verdicts.ts'
 import { openSite, type Site } from './site.ts'
 import { type SizeFigure, sizeOf, sizeOfRandom } from './sizes.ts'
@@ -28,6 +29,8 @@ export interface RestoreBenchOptions {
   runs: number
   /** of the fill, and of each load beside it; 0 for none */
   fillRuns: number
+  /** of snapshots and live forks, whose pauses are compared; 0 for none */
+  pauseRuns: number
   memoryBytes: number
   heapBytes: number
   seed: number
@@ -60,6 +63,7 @@ export interface RestoreReport {
   rivals: (RivalSeries & { summary: Record<string, Summary> })[]
   fill: FillSeries[]
   sizes: SizeFigure[]
+  pauses: PauseSeries[]
   verdicts: Verdict[]
 }
 
@@ -102,14 +106,15 @@ export async function benchRestore(options: RestoreBenchOptions): Promise<Restor
     say('cleaning up')
     await endServer(client)
   }
+  const pauses = await measurePauses({ ...options, runs: options.pauseRuns })
   const summed = <T extends { samples: object[] }>(series: T) => ({
     ...series,
     summary: summarizeAll(series.samples as Record<string, number>[]),
   })
   return {
     ...{ benchmark: 'restore' as const, machine, runs, seed, guests: found.guests },
-    ...{ lazy: found.lazy.map(summed), rivals: found.rivals.map(summed), fill, sizes },
-    verdicts: judgeRestore({ ...found, fill, sizes }),
+    ...{ lazy: found.lazy.map(summed), rivals: found.rivals.map(summed), fill, sizes, pauses },
+    verdicts: judgeRestore({ ...found, fill, sizes, pauses }),
   }
 }
 

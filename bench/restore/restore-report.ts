@@ -1,7 +1,7 @@
 import { textTable } from '../../src/cli/text-table.ts'
 import { formatBytes } from '../../src/shared/limits.ts'
 import { machineLine, verdictTable } from '../report.ts'
-import type { Summary } from '../summary.ts'
+import { type Summary, summarize } from '../summary.ts'
 import type { FillSeries } from './fill-series.ts'
 import type { GuestFacts, RestoreReport } from './restore-bench.ts'
 import { fillRate, median, waitRatio } from './restore-verdicts.ts'
@@ -19,6 +19,7 @@ export function showRestoreReport(report: RestoreReport): string {
     faultTable(report),
     timeTable(report),
     ...report.fill.map(fillTable),
+    ...(report.pauses.length > 0 ? [pauseTable(report)] : []),
     verdictTable(report.verdicts),
   ].join('\n\n')
 }
@@ -110,4 +111,16 @@ function fillTable({ guest, idleBytesPerSecond, curve }: FillSeries): string {
     `The fill of a ${guest} guest: ${rate(median(idleBytesPerSecond))} MB/s while it waits for nothing. Beside a guest that waits for one page after another:\n` +
     textTable(header, rows)
   )
+}
+
+function pauseTable({ pauses }: RestoreReport): string {
+  const rows = pauses.map(({ way, deltaBytes, snapshotMs, forkMs }) => [
+    way,
+    formatBytes(deltaBytes),
+    spread(summarize(snapshotMs)),
+    spread(summarize(forkMs)),
+    String(snapshotMs.length),
+  ])
+  const header = ['WAY', 'WRITTEN', 'SNAPSHOT', 'LIVE FORK', 'RUNS']
+  return `Pauses of a running vm that writes: p50 / p90 / p99, milliseconds\n${textTable(header, rows)}`
 }

@@ -12,7 +12,7 @@ export interface RestoreMeasured {
   rivals: readonly RivalSeries[]
   fill: readonly FillSeries[]
   sizes: readonly SizeFigure[]
-  pauses?: PauseSeries
+  pauses: readonly PauseSeries[]
 }
 
 const walkShareTarget = 0.05
@@ -34,7 +34,7 @@ export function judgeRestore(measured: RestoreMeasured): Verdict[] {
     ...measured.sizes.map(({ what, storedBytes, memoryBytes, target }) =>
       atMost(`checkpoint over what is not zeros, ${what}`, (100 * storedBytes) / memoryBytes, 100 * target, '%'),
     ),
-    ...judgePauses(measured.pauses),
+    ...measured.pauses.map(judgePause),
   ]
 }
 
@@ -130,10 +130,15 @@ export const waitRatio = ({ samples }: LoadPoint): number =>
 export const fillRate = ({ samples }: LoadPoint): number =>
   median(samples.map(({ fillBytesPerSecond }) => fillBytesPerSecond))
 
-function judgePauses(pauses: PauseSeries | undefined): Verdict[] {
-  if (pauses === undefined) return []
-  const { snapshotMs, forkMs } = pauses
-  return [atMost('pause for a snapshot over that for a live fork', median(snapshotMs) / median(forkMs), 1, '×', 2)]
+function judgePause({ way, snapshotMs, forkMs }: PauseSeries): Verdict {
+  const how = way === 'copy' ? 'memory copied' : 'memory in the background'
+  return atMost(
+    `pause for a snapshot over that for a live fork, ${how}`,
+    median(snapshotMs) / median(forkMs),
+    1,
+    '×',
+    2,
+  )
 }
 
 function atMost(promise: string, figure: number, target: number, unit: string, digits = 1): Verdict {
