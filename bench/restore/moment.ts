@@ -67,11 +67,11 @@ export async function prepareMoment(site: Site, kind: GuestKind, plan: HeapPlan)
   const session = await guest.openSession(bootSchedule, limits.guestBootTimeoutMs)
   if (kind === 'fragmented') {
     say(`${kind}: scattering free memory`)
-    const scatter = await startScript(session, 'scatter.py', [plan.scatterPages, plan.seed])
+    const scatter = await startScript(site, session, 'scatter.py', [plan.scatterPages, plan.seed])
     await scatter.next()
   }
   say(`${kind}: building the heap`)
-  const heap = await startScript(session, 'heap.py', [plan.heapBytes, plan.fieldPages, plan.seed])
+  const heap = await startScript(site, session, 'heap.py', [plan.heapBytes, plan.fieldPages, plan.seed])
   const [, , bytes = '', checksum = ''] = await heap.next()
   await syncDisks(session)
   const { place } = heap
@@ -80,10 +80,15 @@ export async function prepareMoment(site: Site, kind: GuestKind, plan: HeapPlan)
   return await capture(site, guest, { kind, heap: place, checksum, heapBytes: Number(bytes) })
 }
 
-async function startScript(session: AgentSession, name: string, figures: readonly number[]): Promise<Program> {
+async function startScript(
+  { signal }: Site,
+  session: AgentSession,
+  name: string,
+  figures: readonly number[],
+): Promise<Program> {
   const source = await readFile(fileURLToPath(new URL(`guest/${name}`, import.meta.url)))
   await writeFile(session, `/root/${name}`, [source])
-  return await Program.start(session, ['/usr/bin/python3', `/root/${name}`, ...figures.map(String)])
+  return await Program.start(session, ['/usr/bin/python3', `/root/${name}`, ...figures.map(String)], signal)
 }
 
 type Contents = Pick<Moment, 'kind' | 'heap' | 'checksum' | 'heapBytes'>

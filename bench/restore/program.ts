@@ -11,19 +11,20 @@ export class Program {
   #failure: Error | undefined
   #wake = Promise.withResolvers<void>()
 
-  private constructor(process: AgentProcess) {
+  private constructor(process: AgentProcess, signal: AbortSignal) {
     this.#process = process
     this.#offset = process.startOffsets.stdout
+    signal.addEventListener('abort', () => this.#fail(signal.reason), { once: true })
     void this.#read()
   }
 
-  static async start(session: AgentSession, args: readonly string[]): Promise<Program> {
-    return new Program(await AgentProcess.start(session, { args, detached: true, user: 'root' }))
+  static async start(session: AgentSession, args: readonly string[], signal: AbortSignal): Promise<Program> {
+    return new Program(await AgentProcess.start(session, { args, detached: true, user: 'root', signal }), signal)
   }
 
-  static async attach(session: AgentSession, place: ProgramPlace): Promise<Program> {
+  static async attach(session: AgentSession, place: ProgramPlace, signal: AbortSignal): Promise<Program> {
     const { processId, stdoutOffset } = place
-    return new Program(await AgentProcess.attach(session, { processId, stdoutOffset }))
+    return new Program(await AgentProcess.attach(session, { processId, stdoutOffset, signal }), signal)
   }
 
   /** Where it is found in a guest that goes on from here. */
@@ -31,7 +32,7 @@ export class Program {
     return { processId: this.#process.processId, stdoutOffset: this.#offset }
   }
 
-  /** The words of its next line. @throws what the process ended with, or the link */
+  /** The words of its next line. @throws what the process ended with, or the link; the signal's reason */
   async next(): Promise<string[]> {
     for (;;) {
       const line = this.#lines.shift()
@@ -55,10 +56,14 @@ export class Program {
         if (item.channel === 2) errors += item.bytes.toString()
         else this.#take(item.offset + item.bytes.length, item.bytes.toString())
       }
-      this.#failure = new Error(`the program in the guest has ended: ${errors.slice(-500)}`)
+      this.#fail(new Error(`the program in the guest has ended: ${errors.slice(-500)}`))
     } catch (error) {
-      this.#failure = error instanceof Error ? error : new Error(String(error))
+      this.#fail(error)
     }
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error instanceof Error ? error : new Error(String(error))
     this.#wake.resolve()
   }
 

@@ -51,6 +51,7 @@ export class RestoredGuest implements AsyncDisposable {
   readonly timings: RunTimings
   readonly #moment: Moment
   readonly #lazy: Lazy | undefined
+  readonly #signal: AbortSignal
   #program: Promise<Program> | undefined
 
   private constructor(parts: {
@@ -59,12 +60,14 @@ export class RestoredGuest implements AsyncDisposable {
     timings: RunTimings
     moment: Moment
     lazy: Lazy | undefined
+    signal: AbortSignal
   }) {
     this.guest = parts.guest
     this.session = parts.session
     this.timings = parts.timings
     this.#moment = parts.moment
     this.#lazy = parts.lazy
+    this.#signal = parts.signal
   }
 
   static async start(site: Site, moment: Moment, how: RestoreWay): Promise<RestoredGuest> {
@@ -100,7 +103,7 @@ export class RestoredGuest implements AsyncDisposable {
         answeredMs: answeredMs - startMs,
         execMs,
       }
-      return new RestoredGuest({ guest, session, timings, moment, lazy })
+      return new RestoredGuest({ guest, session, timings, moment, lazy, signal: site.signal })
     } catch (error) {
       await lazy?.drop()
       await guest[Symbol.asyncDispose]()
@@ -110,7 +113,7 @@ export class RestoredGuest implements AsyncDisposable {
 
   /** The program with the heap, which goes on where it was. */
   program(): Promise<Program> {
-    this.#program ??= Program.attach(this.session, this.#moment.heap)
+    this.#program ??= Program.attach(this.session, this.#moment.heap, this.#signal)
     return this.#program
   }
 
