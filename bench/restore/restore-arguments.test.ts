@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { UsageError } from '../arguments.ts'
 import { parseRestore, restoreArguments, restoreUsage } from './restore-arguments.ts'
-import { runsFor } from './restore-bench.ts'
 
 test('without options: both guests, all policies, three stores, 512 MiB with a heap of 100', () => {
   const plan = parseRestore({})
@@ -32,11 +31,4 @@ test('what cannot be meant so is refused by name', () => {
 
 test('help names every option', () => {
   for (const name of Object.keys(restoreArguments)) assert.ok(restoreUsage.includes(`--${name} `), name)
-})
-
-test('there are fewer runs without prefetch from a slow store, never none', () => {
-  assert.equal(runsFor({ policy: 'none', storeDelayMs: 0 }, 20), 20)
-  assert.equal(runsFor({ policy: 'none', storeDelayMs: 0.2 }, 20), 5)
-  assert.equal(runsFor({ policy: 'none', storeDelayMs: 1 }, 1), 1)
-  assert.equal(runsFor({ policy: 'virtual', storeDelayMs: 1 }, 20), 20)
 })

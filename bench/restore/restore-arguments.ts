@@ -15,7 +15,7 @@ checkpoints are. Each walk is checked: what it reads is what was there.
   --guests LIST          fresh: just booted · fragmented: its heap lies in single pages all over its memory (both)
   --policies LIST        ${measuredPolicies.join(',')} (all)
   --delays LIST          of the store, added to each read, milliseconds (0,0.2,1)
-  --runs N               restores of each kind (20; a quarter of it without prefetch from a slow store)
+  --runs N               restores of each kind (20)
   --fill-runs N          of the fill, alone and beside each of four loads (5; 0: do not)
   --pause-runs N         snapshots and live forks of a running vm, whose pauses are compared (10; 0: do not)
   --memory MIB           of the guest (512)
@@ -24,7 +24,7 @@ checkpoints are. Each walk is checked: what it reads is what was there.
   --dir DIR              where to put guests and checkpoints (the directory for temporary files)
   -o, --output table|json, or --json
 
-A restore without prefetch takes half a minute from a store of 1 ms, the whole about ten minutes a run. For a first look:
+A run takes about two minutes on a quiet host, and each guest one to prepare. For a first look:
   ramet bench restore --runs 1 --fill-runs 1 --pause-runs 2 --delays 0
 
 Example: ramet bench restore --runs 5 --json > restore.json

@@ -71,14 +71,6 @@ export interface RestoreReport {
 const fieldPages = 8192
 /** as in the recipe of docs/spec.md */
 const scatterPages = 60_000
-/** Where a store is slow, restores without prefetch take half a minute: there are fewer of them. */
-const slowRunsPart = 4
-
-/** Runs that are made of a kind when `runs` were asked for. */
-export function runsFor({ policy, storeDelayMs }: Pick<LazySeries, 'policy' | 'storeDelayMs'>, runs: number): number {
-  return policy === 'none' && storeDelayMs > 0 ? Math.ceil(runs / slowRunsPart) : runs
-}
-
 /** Measures restores by a page server of its own that is gone afterwards. */
 export async function benchRestore(options: RestoreBenchOptions): Promise<RestoreReport> {
   const { signal, say, guests: kinds, runs, seed } = options
@@ -142,7 +134,6 @@ async function measureMoment(site: Site, client: PageServerClient, moment: Momen
     for (const series of rivals) series.samples.push(await restoreOtherwise(site, moment, series.way))
     for (const series of lazy) {
       signal.throwIfAborted()
-      if (run >= runsFor(series, runs)) continue
       const sample = await restoreLazily(site, client, moment, series)
       series.samples.push(sample)
       const { answeredFaults, walkFaults, answeredMs, walkMs } = sample

@@ -82,9 +82,9 @@ function timeTable({ lazy, rivals, runs }: RestoreReport): string {
       ...cells(summary, samples.length),
     ]),
   ]
-  const fewer = lazy.some(({ samples }) => samples.length < runs) ? '; fewer runs where a store is slow' : ''
+  const few = runs < 20 ? '; so few runs have no percentiles, but a worst' : ''
   return (
-    `Times: p50 / p90 / p99, milliseconds, of ${runs} runs${fewer}\n` +
+    `Times: p50 / p90 / p99, milliseconds, of ${runs} runs${few}\n` +
     textTable(
       ['GUEST', 'WAY', 'STORE', 'SPAWN', 'LOAD', 'LOAD TO ANSWER', 'ANSWER IN ALL', 'FIRST EXEC', 'WALK', 'RUNS'],
       rows,
