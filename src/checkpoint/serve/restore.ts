@@ -76,7 +76,8 @@ export class Restore {
       onRequest: (block, page) => this.#asked(block, page),
     })
     const isSent = (page: number) => this.#source.isSent(memory, page)
-    this.#policy = choosePolicy(request.policy, { pages: feed.pages, locality: parts.locality, isSent })
+    const view = { pages: feed.pages, locality: parts.locality, isSent }
+    this.#policy = choosePolicy(request.policy, view, parts.expected)
     this.#pace = new Pace(clock, parts.unreadBytes)
     const { signal } = this.#ended
     this.#fill = new Fill({

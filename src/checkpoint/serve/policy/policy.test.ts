@@ -43,8 +43,13 @@ function world({ locality = true, seed = 1 } = {}): World {
 }
 
 /** Walks over pages as a guest does that waits for each which was not brought. @returns faults */
-function faultsOf(name: (typeof policyNames)[number], { view, sent }: World, walk: Iterable<number>): number {
-  const policy = choosePolicy(name, view)
+function faultsOf(
+  name: (typeof policyNames)[number],
+  { view, sent }: World,
+  walk: Iterable<number>,
+  record: readonly number[] = [],
+): number {
+  const policy = choosePolicy(name, view, record)
   let faults = 0
   for (const page of walk) {
     if (sent.has(page)) continue
@@ -62,6 +67,21 @@ test('a walk over a heap of 100 MiB faults at most at one page in twenty of thos
     assert.equal(every, heapPages)
     assert.ok(faults <= every / 20, `${faults} of ${every}, locality ${locality}`)
   }
+})
+
+test('a guest that is ahead of the push of its record finds the rest of it brought, in whatever order it goes', () => {
+  const { heap } = world()
+  // All over the heap: its order of addresses would be of no use.
+  const record = heap.map((_, index) => heap[(index * 7919) % heapPages] ?? 0)
+  // Nothing is pushed here at all: the guest is ahead from the first page on, and begins in the middle.
+  const walk = [...record.slice(record.length / 2), ...record.slice(0, record.length / 2)]
+  assert.ok(faultsOf('recorded', world(), walk, record) <= heapPages / 100)
+})
+
+test('what is not in the record is left to the adaptive policy', () => {
+  const { heap, ...rest } = world()
+  const [record, walk] = [heap.slice(0, heapPages / 2), heap.slice(heapPages / 2)]
+  assert.ok(faultsOf('recorded', { heap, ...rest }, walk, record) <= walk.length / 20)
 })
 
 test('several walks at once do not disturb one another', () => {
