@@ -31,12 +31,12 @@ export interface LoadSample {
   fillBytesPerSecond: number
 }
 
-/** Touches for each gap: some second of them. */
+/** Of one page in each 32 of the field there are 768. */
 const loads = [
-  { gapUs: 0, touches: 4000 },
-  { gapUs: 1000, touches: 1000 },
-  { gapUs: 4000, touches: 300 },
-  { gapUs: 16_000, touches: 80 },
+  { gapUs: 0, touches: 700 },
+  { gapUs: 1000, touches: 400 },
+  { gapUs: 4000, touches: 200 },
+  { gapUs: 16_000, touches: 60 },
 ] as const
 
 const server = { policy: 'none', storeDelayMs: 0 } as const

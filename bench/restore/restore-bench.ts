@@ -68,7 +68,7 @@ export interface RestoreReport {
 }
 
 /** pages beside the heap, which the loads of the fill touch */
-const fieldPages = 8192
+const fieldPages = 24_576
 /** as in the recipe of docs/spec.md */
 const scatterPages = 60_000
 /** Measures restores by a page server of its own that is gone afterwards. */

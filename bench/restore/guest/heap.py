@@ -4,8 +4,8 @@ heap.py HEAP_BYTES FIELD_PAGES SEED builds records in the fashion of parsed docu
 and a field of pages of text beside them, the same for the same seed. It then tells `ready` and does what its input says:
 
 walk            reads every record, in the order of the list
-touch N GAP_US  touches N pages of the field, each for the first time, at random; GAP_US between the end of one and the next;
-                tells how many it had to wait for, and of these waits the quantiles
+touch N GAP_US  touches N pages of the field, each for the first time and far from all others, at random; GAP_US between the end
+                of one and the next; tells how many it had to wait for, and of these waits the quantiles
 
 Each answer is one line of words: what it is, and figures.
 """
@@ -20,6 +20,8 @@ import zlib
 PAGE = 4096
 # Whoever finds a page in its place is back sooner, even under emulation.
 WAIT_NS = 20_000
+# Pages closer to each other than that lie in one block of a checkpoint: what brings one may bring the other.
+APART = 32
 SYLLABLES = "ba co di fe gu ha jo ki lu ma ne po ra si to vu wen zar ter lin mon dal pre con sta ing er est al or".split()
 
 
@@ -72,7 +74,7 @@ def fill_field(rng, urn, pages):
     for page in range(pages):
         start = rng.randrange(len(source) - PAGE)
         field[page * PAGE : (page + 1) * PAGE] = source[start : start + PAGE]
-    order = list(range(pages))
+    order = list(range(APART // 2, pages, APART))
     rng.shuffle(order)
     return field, order
 
@@ -112,8 +114,8 @@ def main():
     rng = random.Random(seed)
     gc.disable()
     urn = vocabulary(rng)
-    field, order = fill_field(rng, urn, field_pages)
     records, size = build(rng, urn, heap_bytes)
+    field, order = fill_field(rng, urn, field_pages)
     gc.enable()
     print("ready", len(records), size, walk(records), flush=True)
     for line in sys.stdin:
