@@ -44,7 +44,7 @@ export interface RestoreBenchOptions {
 export interface GuestFacts {
   guest: GuestKind
   heapBytes: number
-  /** adjacent pages of the heap's process whose frames are at most 16 apart, 0 to 1 */
+  /** of the adjacent pages of the process with the heap, the field's among them, those at most 16 frames apart, 0 to 1 */
   nearShare: number
   pages: number
   zeroPages: number
