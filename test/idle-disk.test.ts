@@ -87,7 +87,7 @@ describe('a vm that pauses to disk when nobody calls it', () => {
 })
 
 describe('a call that comes while a vm goes to disk', () => {
-  it('is answered by a vm that has not gone', async () => {
+  it('is answered, by a vm that has given way if it still could', async () => {
     await withHost({ fault: 'suspend.captured=stop' }, async (host) => {
       const vm = await host.boot({ name: 'web', memoryBytes: 128 * MiB })
       await vm.commands.run('echo kept > /tmp/note')
