@@ -100,10 +100,22 @@ export class BaseWriter implements Disposable {
     if (offsetBytes < this.#endBytes || offsetBytes + bytes.length > this.sizeBytes) {
       throw new RametError('INTERNAL', { message: `write at ${offsetBytes} of base ${this.id} out of order` })
     }
+    this.#put(bytes, offsetBytes)
+    this.#endBytes = offsetBytes + bytes.length
+  }
+
+  /** Writes pages within `data` in any order, each once: for whoever has them in another one. */
+  place(bytes: Uint8Array, offsetBytes: number): void {
+    if (offsetBytes < 0 || offsetBytes + bytes.length > this.sizeBytes) {
+      throw new RametError('INTERNAL', { message: `write at ${offsetBytes} is not within base ${this.id}` })
+    }
+    this.#put(bytes, offsetBytes)
+  }
+
+  #put(bytes: Uint8Array, offsetBytes: number): void {
     for (let done = 0; done < bytes.length; ) {
       done += writeSync(this.#fd, bytes, done, bytes.length - done, offsetBytes + done)
     }
-    this.#endBytes = offsetBytes + bytes.length
   }
 
   /**
