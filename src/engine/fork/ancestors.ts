@@ -1,9 +1,9 @@
 import { limits } from '../../shared/limits.ts'
-import type { Ancestor, TemplateRecord, VmRecord } from '../records.ts'
+import type { Ancestor, VmRecord } from '../records.ts'
 
-/** What descendants of a vm or template write down, so that their lineage can be told when it is gone. */
-export function ancestorsBelow(kind: Ancestor['kind'], parent: VmRecord | TemplateRecord): Ancestor[] {
-  return [...(parent.ancestors ?? []), { kind, id: parent.id, name: parent.name }].slice(-limits.ancestorCount)
+/** What descendants write down of what they came from, so that their lineage can be told when that is gone. */
+export function ancestorsBelow(source: Ancestor, { ancestors = [] }: Pick<VmRecord, 'ancestors'>): Ancestor[] {
+  return [...ancestors, source].slice(-limits.ancestorCount)
 }
 
 /** A template takes the place of the vm that it is made of; it stands below the template of that. */

@@ -3,14 +3,13 @@ import { type DiskPlan, type Launched, launch } from '../../fork/launch.ts'
 import { macOf } from '../../fork/seat.ts'
 import { checkMemoryFor } from '../../memory/base.ts'
 import { armIncoming } from '../../qemu/incoming.ts'
-import { assert } from '../../shared/assert.ts'
 import { asRametError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import { Revert } from '../../shared/revert.ts'
 import type { Guest } from '../guest/guest.ts'
 import type { OperationHandle } from '../operations.ts'
 import type { EngineParts } from '../parts.ts'
-import type { DiskRecord, TemplateRecord, VmRecord } from '../records.ts'
+import type { Ancestor, DiskRecord, TemplateRecord, VmRecord } from '../records.ts'
 import { vmmOverheadBytes } from '../vm/limits-of-vm.ts'
 import { endAllOf, removeDirectory } from '../vm/release-vm.ts'
 import { launchPlan } from '../vm/vm-plan.ts'
@@ -26,43 +25,45 @@ export interface ArmedChild {
   guest: Guest
 }
 
-/** What a child takes from what it is forked from: a template, or a vm that goes on running. */
+/** What a child takes from what it is forked from: a template, a vm that goes on running, or one that was saved. */
 export interface ForkParent {
-  kind: 'template' | 'vm'
+  source: Ancestor
+  /** what is inherited */
   record: TemplateRecord | VmRecord
   /** template whose base is mapped, if it is a template's */
   templateId?: string | undefined
-  /** base that the child maps */
-  baseId: string
+  /** base that the child maps; absent: its memory is its own, and comes to it */
+  baseId?: string
   /** what the child's disks begin with, by disk; absent: empty deltas over the bases */
   disks?: readonly ChildDisk[]
 }
 
 export function templateParent(template: TemplateRecord): ForkParent {
-  return { kind: 'template', record: template, templateId: template.id, baseId: template.baseId }
+  const { id, name, baseId } = template
+  return { source: { kind: 'template', id, name }, record: template, templateId: id, baseId }
 }
 
 /** The record of the next child of a parent. */
 export function draftChild(parts: EngineParts, parent: ForkParent): VmRecord {
   const { context } = parts
-  const { record, kind } = parent
+  const { record, source } = parent
   const id = newId('vm', context.random)
   return {
     schemaVersion: 1,
     id,
     name: id,
     state: 'starting',
-    source: { kind, id: record.id, name: record.name },
+    source,
     imageId: record.imageId,
     imageName: record.imageName,
-    parentId: record.id,
-    ancestors: ancestorsBelow(kind, record),
+    parentId: source.id,
+    ancestors: ancestorsBelow(source, record),
     ...(parent.templateId === undefined ? {} : { templateId: parent.templateId }),
     generation: record.generation + 1,
     depth: record.depth + 1,
     hostname: id,
     seat: context.seats.take(),
-    baseId: parent.baseId,
+    ...(parent.baseId === undefined ? {} : { baseId: parent.baseId }),
     generationId: randomUUID(),
     init: record.init,
     machine: record.machine,
@@ -82,7 +83,7 @@ export function draftChild(parts: EngineParts, parent: ForkParent): VmRecord {
 }
 
 /**
- * Starts a QEMU for a child ahead of its state: directory, delta disks, process, base mapped. All that is
+ * Starts a QEMU for a child ahead of its state: directory, delta disks, process, base mapped if there is one. All that is
  * left is to load the devices and go.
  *
  * @throws RametError `NO_CAPACITY`, `VMM_FAILED`, `NO_SPACE`; nothing is left then
@@ -93,9 +94,10 @@ export async function armChild(
   operation: Pick<OperationHandle, 'id'> & Partial<OperationHandle>,
 ): Promise<ArmedChild> {
   const { context } = parts
-  checkMemoryFor(vmmOverheadBytes, `a child of ${parent.record.name}`)
+  const { name } = parent.source
   const base = await parts.bases.ofVm(parent)
-  assert(base !== undefined, 'a child maps a base')
+  const ownBytes = base === undefined ? parent.record.machine.memoryBytes : 0
+  checkMemoryFor(ownBytes + vmmOverheadBytes, `a child of ${name}`)
   const manifest = await parts.images.manifest(parent.record.imageId)
   await parts.fingerprints.check(parent.record)
   const draft = draftChild(parts, parent)
@@ -103,13 +105,18 @@ export async function armChild(
     context.log.warn({ vm: draft.id, what, error: asRametError(error).message }, 'undo failed'),
   )
   revert.add('child', () => discardDraft(parts, draft))
-  const plan = launchPlan(context, { vm: draft, manifest, operationId: operation.id, base })
+  const plan = launchPlan(context, {
+    vm: draft,
+    manifest,
+    operationId: operation.id,
+    ...(base === undefined ? { restored: true } : { base }),
+  })
   const onDiskProgress = (doneBytes: number, totalBytes: number) =>
     operation.progress?.({
       stage: 'copying',
       doneBytes,
       totalBytes,
-      message: `copying what ${parent.record.name} has written`,
+      message: `copying what ${name} has written`,
     })
   const disks = plan.disks.map((disk, index) => withSeed(disk, parent.disks?.[index]))
   const launched = await launch(

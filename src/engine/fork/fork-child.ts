@@ -1,12 +1,11 @@
 import { writeFile } from '../../agent/file-transfer.ts'
 import { thaw } from '../../agent/freeze.ts'
 import { runHooks } from '../../agent/hooks.ts'
-import { resumeSchedule } from '../../agent/opening.ts'
 import type { AgentSession } from '../../agent/session.ts'
 import type { ForkRequest, InjectedFile } from '../../api/fork.ts'
 import type { Timings } from '../../api/timings.ts'
 import { setLinks } from '../../fork/capture.ts'
-import { loadIncoming, resumeGuest } from '../../qemu/incoming.ts'
+import { resumeGuest } from '../../qemu/incoming.ts'
 import { asRametError, type RametError } from '../../shared/errors.ts'
 import { faultPoint } from '../../shared/fault.ts'
 import { limits } from '../../shared/limits.ts'
@@ -25,11 +24,17 @@ import { type ArmedChild, armChild, discardArmed } from './child.ts'
 import type { ForkParts } from './fork-parts.ts'
 import type { ForkSource } from './fork-source.ts'
 
+/** What is asked of the children of a fork, or of vms that are restored. */
+export type ChildRequest = Pick<
+  ForkRequest,
+  'agent' | 'environment' | 'files' | 'idle' | 'labels' | 'limits' | 'link' | 'ports' | 'ttlSeconds'
+>
+
 export interface ChildPlan {
   source: ForkSource
   name: string
   forkIndex: number
-  request: ForkRequest
+  request: ChildRequest
   /** it goes on where another vm ended: rather than fail it takes other host ports than that one had */
   succeeds?: true
   /** when the request came, on the monotonic clock */
@@ -135,7 +140,7 @@ interface Claimed {
   handle: OperationHandle
 }
 
-/** Gives the waiting QEMU the template's devices, and lets its guest run. */
+/** Gives the waiting QEMU its guest, and lets that run. */
 async function run(parts: ForkParts, plan: ChildPlan, claimed: Claimed): Promise<Underway> {
   const { vm, child, timings, handle } = claimed
   const { qemu } = child.launched
@@ -144,19 +149,18 @@ async function run(parts: ForkParts, plan: ChildPlan, claimed: Claimed): Promise
   ended.catch(() => {})
   // Not passt: it would leave the group whose filter keeps the guest off this host.
   await confine(parts, vm, qemu.identity.pid)
-  await Promise.race([load(plan, runtime, timings, handle), ended])
+  await Promise.race([load(plan, claimed, runtime), ended])
   timings.runningMs = performance.now() - plan.requestedAtMs
   faultPoint('fork.running')
   return { vm, runtime, timings, handle, ended }
 }
 
-async function load(plan: ChildPlan, runtime: VmRuntime, timings: Timings, handle: OperationHandle): Promise<void> {
-  const stream = await plan.source.stream()
+async function load(plan: ChildPlan, { vm, timings, handle }: Claimed, runtime: VmRuntime): Promise<void> {
   const loadStartMs = performance.now()
-  await loadIncoming(runtime.qemu, stream, { signal: handle.signal })
+  await plan.source.load(vm, runtime.qemu, handle.signal)
   faultPoint('fork.loaded')
   // A guest captured while it ran believes in its links; no child may use them in its parent's name.
-  if (!plan.source.linksDown) await setLinks(runtime.qemu, plan.source.parent.record.nics, false)
+  if (!plan.source.linksDown) await setLinks(runtime.qemu, vm.nics, false)
   const resumeStartMs = performance.now()
   timings.loadMs = resumeStartMs - loadStartMs
   await resumeGuest(runtime.qemu)
@@ -209,11 +213,12 @@ async function settleRunning(parts: ForkParts, underway: Underway, changes: Chan
 async function personalize(parts: ForkParts, plan: ChildPlan, underway: Underway): Promise<AgentSession> {
   const { vm, runtime, timings, handle } = underway
   const linkStartMs = performance.now()
-  const session = await runtime.guest.open(resumeSchedule, limits.linkConnectTimeoutMs, handle.signal)
+  const session = await runtime.guest.open(plan.source.opening, limits.linkConnectTimeoutMs, handle.signal)
   const identityStartMs = performance.now()
   timings.linkMs = identityStartMs - linkStartMs
   await identify(parts.context, parts.identity, vm, session, handle.signal)
   timings.identityMs = performance.now() - identityStartMs
+  parts.restores.mark(vm.id, 'ready')
   faultPoint('fork.identity')
   for (const file of plan.request.files) await inject(session, file, handle.signal)
   if (plan.source.hasForkHooks) await runHooks(session, 'post-fork', { signal: handle.signal })

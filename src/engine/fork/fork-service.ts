@@ -1,21 +1,13 @@
-import { type ForkedChild, type ForkRequest, type ForkResult, frozenAtFork } from '../../api/fork.ts'
-import { toProblem } from '../../api/problem.ts'
-import type { Timings } from '../../api/timings.ts'
-import { requireSpace } from '../../disk/space.ts'
-import { asRametError, RametError } from '../../shared/errors.ts'
-import { checkName, inventName } from '../../shared/ids.ts'
-import { formatBytes, limits } from '../../shared/limits.ts'
+import { type ForkRequest, type ForkResult, frozenAtFork } from '../../api/fork.ts'
+import { RametError } from '../../shared/errors.ts'
+import { formatBytes } from '../../shared/limits.ts'
 import type { Action, CallContext } from '../contract.ts'
-import { inParallel } from '../mutex.ts'
-import type { OperationHandle } from '../operations.ts'
 import type { TemplateRecord, VmRecord } from '../records.ts'
 import { checkLimits } from '../vm/limits-of-vm.ts'
-import { removeVm } from '../vm/vm-actions.ts'
-import { vmView } from '../vm/vm-view.ts'
-import { type ForkedGuest, forkChild } from './fork-child.ts'
+import { childNames, forkAll } from './fork-children.ts'
 import { checkCapturable, warningsOf } from './fork-conflicts.ts'
 import type { ForkParts } from './fork-parts.ts'
-import { type ForkSource, templateSource } from './fork-source.ts'
+import { templateSource } from './fork-source.ts'
 import { captureSource } from './live-source.ts'
 
 /** Forks children of templates, and of vms that go on running. */
@@ -34,7 +26,7 @@ export class ForkService {
     refuseManner(template, request)
     checkUsable(context.host.accelerator, template)
     checkLimits(request.limits, template.machine.memoryBytes)
-    const names = this.#names(template, request)
+    const names = childNames(context, template, request)
     const target = { kind: 'template' as const, id: template.id, name: template.name }
     return context.operations.begin('template.fork', target, call, async (handle) => {
       using _ = this.#parts.uses.hold(template.id)
@@ -45,7 +37,7 @@ export class ForkService {
       // Loaded once, before several children want it at the same time.
       await this.#parts.bases.of(template)
       const source = templateSource(this.#parts, template)
-      const result = await this.#forkAll(source, request, names, { requestedAtMs, handle })
+      const result = await forkAll(this.#parts, { source, request, names, requestedAtMs }, handle)
       this.#parts.armed.refill(template)
       return result
     })
@@ -60,7 +52,7 @@ export class ForkService {
     refuseFrozen('vm', vm, request)
     checkCapturable(vm, request, 'fork')
     checkLimits(request.limits, vm.machine.memoryBytes)
-    const names = this.#names(vm, request)
+    const names = childNames(context, vm, request)
     const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
     return context.operations.begin('vm.fork', target, call, (handle) =>
       // The vm is its children's disk until they have copied it: nothing else may happen to it meanwhile.
@@ -69,7 +61,7 @@ export class ForkService {
         const captured = await captureSource(this.#parts, context.vms.find(vm.id), request, handle)
         let outcome: 'made' | 'failed' = 'failed'
         try {
-          const result = await this.#forkAll(captured.source, request, names, { requestedAtMs, handle })
+          const result = await forkAll(this.#parts, { source: captured.source, request, names, requestedAtMs }, handle)
           if (result.results.some(({ ok }) => ok)) outcome = 'made'
           const warnings = warningsOf(request, captured.source.isFrozen)
           return {
@@ -83,96 +75,6 @@ export class ForkService {
         }
       }),
     )
-  }
-
-  async #forkAll(
-    source: ForkSource,
-    request: ForkRequest,
-    names: string[],
-    run: { requestedAtMs: number; handle: OperationHandle },
-  ): Promise<ForkResult> {
-    const { handle, requestedAtMs } = run
-    let done = 0
-    await requireSpace(this.#parts.context.paths.dataDir, limits.diskActionBytes, `a fork of ${names.length}`)
-    const results = await inParallel(names, limits.forkParallelCount, async (name, forkIndex) => {
-      const result = await this.#forkOne(source, request, { name, forkIndex, requestedAtMs }, handle)
-      done += 1
-      handle.progress({
-        stage: 'forking',
-        fraction: done / names.length,
-        message: `${done} of ${names.length} children`,
-      })
-      return result
-    })
-    const timings: Timings = { totalMs: performance.now() - requestedAtMs }
-    if (request.atomic && results.some((result) => !result.ok)) await this.#undo(results)
-    // What was cancelled under way failed child by child; the call as a whole was cancelled.
-    if (results.every((result) => !result.ok)) handle.signal.throwIfAborted()
-    return { results, timings }
-  }
-
-  async #forkOne(
-    source: ForkSource,
-    request: ForkRequest,
-    child: { name: string; forkIndex: number; requestedAtMs: number },
-    handle: OperationHandle,
-  ): Promise<ForkedChild> {
-    try {
-      handle.signal.throwIfAborted()
-      // Again when it is recorded; but here it costs no process.
-      this.#parts.context.vms.checkFree(child.name)
-      const forked = await forkChild(this.#parts, { source, request, ...child }, handle)
-      if (request.wait === 'ready') await forked.ready
-      this.#measure(forked)
-      return { ok: true, vm: vmView(this.#parts.context.vms.find(forked.vmId)), timings: { ...forked.timings } }
-    } catch (error) {
-      return { ok: false, name: child.name, error: toProblem(asRametError(error)) }
-    }
-  }
-
-  #measure({ timings }: ForkedGuest): void {
-    for (const [stage, ms] of Object.entries(timings)) {
-      if (ms !== undefined) this.#parts.context.measure({ kind: 'fork-stage', stage: stage.replace(/Ms$/, ''), ms })
-    }
-  }
-
-  /** All or none: the children that were made are removed again. */
-  async #undo(results: readonly ForkedChild[]): Promise<never> {
-    const made = results.flatMap((result) => (result.ok ? [result.vm.id] : []))
-    await inParallel(made, limits.forkParallelCount, (id) =>
-      this.#parts.runtimes.exclusively(id, async () => {
-        // A child that was not waited for may have failed and gone by itself.
-        if (this.#parts.context.vms.get(id) !== undefined) await removeVm(this.#parts, id, true)
-      }),
-    )
-    const failed = results.filter((result) => !result.ok)
-    const [first] = failed
-    const why = first?.ok === false ? `: ${first.error.detail}` : ''
-    throw new RametError('FORK_INCOMPLETE', {
-      message: `${failed.length} of ${results.length} children could not be made, so none was kept${why}`,
-      details: { results: failed },
-    })
-  }
-
-  /**
-   * A name that is taken fails its own child, unless all are wanted or none.
-   *
-   * @throws RametError `NAME_TAKEN`, `INVALID_NAME`
-   */
-  #names(parent: TemplateRecord | VmRecord, request: ForkRequest): string[] {
-    const { vms, random } = this.#parts.context
-    if (request.names !== undefined) {
-      if (request.atomic || request.count === 1) for (const name of request.names) vms.checkFree(name)
-      return request.names
-    }
-    if (request.namePrefix === undefined && request.count === 1) return [inventName(random)]
-    const prefix = request.namePrefix ?? parent.name
-    const names: string[] = []
-    for (let number = 0; names.length < request.count; number += 1) {
-      const name = checkName(`${prefix}-${number}`)
-      if (!vms.nameTaken(name)) names.push(name)
-    }
-    return names
   }
 }
 

@@ -1,8 +1,11 @@
-import type { TemplateRecord } from '../records.ts'
+import { type OpeningSchedule, resumeSchedule } from '../../agent/opening.ts'
+import { loadIncoming } from '../../qemu/incoming.ts'
+import type { QemuProcess } from '../../qemu/process.ts'
+import type { TemplateRecord, VmRecord } from '../records.ts'
 import { type ArmedChild, type ForkParent, templateParent } from './child.ts'
 import type { ForkParts } from './fork-parts.ts'
 
-/** What children are forked from, at the moment of the fork: a template at rest, or the captured state of a vm. */
+/** What children are forked from: a template at rest, the captured state of a vm, or a snapshot. */
 export interface ForkSource {
   readonly parent: ForkParent
   /** whether the workload stands still in what children load */
@@ -11,10 +14,24 @@ export interface ForkSource {
   readonly hasForkHooks: boolean
   /** whether the state was saved with the links down, so that children come up without one */
   readonly linksDown: boolean
+  /** when a guest that was loaded so is asked for a session */
+  readonly opening: OpeningSchedule
   /** a process started ahead, if there is one */
   take(): ArmedChild | undefined
-  /** the migration stream that each child loads */
-  stream(): Promise<Iterable<Buffer>>
+  /**
+   * Gives a waiting QEMU its guest, which stands afterwards.
+   *
+   * @throws RametError as `loadIncoming`; QEMU is of no more use then
+   */
+  load(vm: VmRecord, qemu: QemuProcess, signal: AbortSignal): Promise<void>
+}
+
+/** Children that load a whole migration stream, the same for each. */
+export function loadingStream(stream: () => Promise<Iterable<Buffer>>): Pick<ForkSource, 'load' | 'opening'> {
+  return {
+    opening: resumeSchedule,
+    load: async (_, qemu, signal) => loadIncoming(qemu, await stream(), { signal }),
+  }
 }
 
 export function templateSource(parts: ForkParts, template: TemplateRecord): ForkSource {
@@ -24,6 +41,6 @@ export function templateSource(parts: ForkParts, template: TemplateRecord): Fork
     hasForkHooks: template.hasForkHooks,
     linksDown: true,
     take: () => parts.armed.take(template.id),
-    stream: async () => [await parts.streams.of(template)],
+    ...loadingStream(async () => [await parts.streams.of(template)]),
   }
 }

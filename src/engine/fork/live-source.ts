@@ -12,7 +12,7 @@ import type { OperationHandle } from '../operations.ts'
 import type { VmRecord } from '../records.ts'
 import type { RunningCapture } from './capture-way.ts'
 import type { ForkParts } from './fork-parts.ts'
-import type { ForkSource } from './fork-source.ts'
+import { type ForkSource, loadingStream } from './fork-source.ts'
 import { captureMoment, type LiveMoment } from './live-moment.ts'
 
 /** A vm captured for a fork. `release` once all children have their disks. */
@@ -77,7 +77,7 @@ async function sourceOf(
       hasForkHooks: quiesced.hasForkHooks,
       linksDown: false,
       take: () => undefined,
-      stream: async () => streamOf(vm, capture, parent.pages),
+      ...loadingStream(async () => streamOf(vm, capture, parent.pages)),
     },
     timings: { ...moment.timings, ...parent.timings },
     report: capture.report,
@@ -105,9 +105,9 @@ interface Captured {
 
 async function parentOf(parts: ForkParts, vm: VmRecord, { capture, base, handle }: Captured): Promise<Parent> {
   const { memory, report } = capture
-  const record = vm
+  const source = { kind: 'vm' as const, id: vm.id, name: vm.name }
   if (memory.kind === 'delta' && base !== undefined && report.memory === 'delta') {
-    const fork = { kind: 'vm' as const, record, templateId: vm.templateId, baseId: base.id }
+    const fork = { source, record: vm, templateId: vm.templateId, baseId: base.id }
     return { fork, pages: deltaPages(memory.delta), timings: {} }
   }
   const startMs = performance.now()
@@ -118,7 +118,7 @@ async function parentOf(parts: ForkParts, vm: VmRecord, { capture, base, handle 
     held[Symbol.dispose]()
     throw error
   })
-  const fork = { kind: 'vm' as const, record, baseId: folded.id }
+  const fork = { source, record: vm, baseId: folded.id }
   return { fork, pages: [], timings: memory.kind === 'base' ? {} : { foldMs }, held }
 }
 

@@ -20,13 +20,14 @@ import { userOf } from './vm-plan.ts'
 export function cloneRecord(context: EngineContext, source: VmRecord, request: VmClone): VmRecord {
   const id = newId('vm', context.random)
   const name = request.name ?? inventName(context.random)
+  const origin = { kind: 'vm' as const, id: source.id, name: source.name }
   return {
     schemaVersion: 1,
     id,
     name,
     state: 'created',
-    source: { kind: 'vm', id: source.id, name: source.name },
-    ancestors: ancestorsBelow('vm', source),
+    source: origin,
+    ancestors: ancestorsBelow(origin, source),
     imageId: source.imageId,
     imageName: source.imageName,
     generation: 1,

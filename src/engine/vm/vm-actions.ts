@@ -7,6 +7,7 @@ import type { VmStop } from '../../api/vm-create.ts'
 import { pauseGuest, resumeGuest } from '../../qemu/incoming.ts'
 import { asRametError, RametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
+import { isBeingForked } from '../fork/being-forked.ts'
 import { requireAgent } from '../guest/agentless.ts'
 import type { OperationHandle } from '../operations.ts'
 import type { EngineParts } from '../parts.ts'
@@ -168,7 +169,7 @@ export async function killVm(parts: EngineParts, id: string): Promise<VmRecord> 
 export function cutShort(parts: EngineParts, vm: VmRecord, kinds: readonly OperationKind[]): void {
   const { context } = parts
   context.operations.cancelOn(vm.id, kinds, `${vm.name} was killed or removed meanwhile`)
-  if (vm.state !== 'capturing' && !(vm.state === 'starting' && vm.baseId !== undefined)) return
+  if (vm.state !== 'capturing' && !isBeingForked(vm)) return
   parts.runtimes
     .get(vm.id)
     ?.qemu.kill()
