@@ -22,6 +22,8 @@ export interface HostFacts {
   /** versioned machine type for new vms */
   machineType: string
   qemuVersion: string
+  /** versioned machine types that its QEMU has */
+  machineTypes: readonly string[]
   /** whether each vm runs as a user of its own: only root can arrange that */
   userPerVm: boolean
   /** group that /dev/kvm belongs to, when guests need it */

@@ -19,7 +19,15 @@ import type { Operation, OperationKind, OperationState } from '../api/operation.
 import type { Port, PortPublish } from '../api/port.ts'
 import type { Page, PageQuery } from '../api/primitives.ts'
 import type { RestoreFigures } from '../api/restore.ts'
-import type { Snapshot, SnapshotCreate, SnapshotImport, SnapshotState, SnapshotUpdate } from '../api/snapshot.ts'
+import type {
+  Snapshot,
+  SnapshotCreate,
+  SnapshotImport,
+  SnapshotRestore,
+  SnapshotRestored,
+  SnapshotState,
+  SnapshotUpdate,
+} from '../api/snapshot.ts'
 import type { VmStats } from '../api/stats.ts'
 import type { Template, TemplateCreate, TemplateCreated, TemplateState, TemplateUpdate } from '../api/template.ts'
 import type { Tree } from '../api/tree.ts'
@@ -139,6 +147,13 @@ export interface SnapshotMethods {
   getSnapshot(ref: string): Promise<Snapshot>
   /** @throws SNAPSHOT_NOT_FOUND, NAME_TAKEN */
   updateSnapshot(ref: string, changes: SnapshotUpdate): Promise<Snapshot>
+  /**
+   * `done` resolves also when new vms failed: each says so in its result.
+   *
+   * @throws SNAPSHOT_NOT_FOUND, ILLEGAL_STATE, NAME_TAKEN, INVALID_ARGUMENT; `done`: CHECKPOINT_UNFIT, CHECKPOINT_DAMAGED,
+   *   BASE_DAMAGED, NO_CAPACITY, NO_SPACE
+   */
+  restoreSnapshot(ref: string, request: SnapshotRestore, context?: CallContext): Promise<Action<SnapshotRestored>>
   /** @throws SNAPSHOT_NOT_FOUND, ILLEGAL_STATE while it is made, IN_USE while memory comes from it or it is exported */
   removeSnapshot(ref: string, context?: CallContext): Promise<Action<void>>
   /**

@@ -6,7 +6,7 @@ import type { ForkRequest } from '../api/fork.ts'
 import type { ImageBuild, ImageImport } from '../api/image.ts'
 import type { PortPublish } from '../api/port.ts'
 import type { PageQuery } from '../api/primitives.ts'
-import type { SnapshotCreate, SnapshotImport, SnapshotUpdate } from '../api/snapshot.ts'
+import type { SnapshotCreate, SnapshotImport, SnapshotRestore, SnapshotUpdate } from '../api/snapshot.ts'
 import type { TemplateCreate, TemplateState, TemplateUpdate } from '../api/template.ts'
 import type { VmClone, VmCreate, VmPause, VmStop, VmUpdate } from '../api/vm-create.ts'
 import type {
@@ -34,6 +34,7 @@ import { paginate } from './page.ts'
 import { reconcile } from './recovery/reconcile.ts'
 import { exportSnapshot } from './snapshot/archive/export-snapshot.ts'
 import { importSnapshot } from './snapshot/archive/import-snapshot.ts'
+import { SnapshotRestores } from './snapshot/snapshot-restores.ts'
 import { SnapshotService } from './snapshot/snapshot-service.ts'
 import { snapshotView } from './snapshot/snapshot-view.ts'
 import { liveStates } from './state.ts'
@@ -49,6 +50,7 @@ export class LocalEngine implements Engine {
   readonly #templates: TemplateService
   readonly #forks: ForkService
   readonly #snapshots: SnapshotService
+  readonly #snapshotRestores: SnapshotRestores
   readonly #images: ImageService
   readonly #execs: ExecService
   readonly #files: FileService
@@ -70,6 +72,7 @@ export class LocalEngine implements Engine {
     this.#templates = new TemplateService(parts)
     this.#forks = new ForkService(parts)
     this.#snapshots = new SnapshotService(parts)
+    this.#snapshotRestores = new SnapshotRestores(parts)
     this.#images = new ImageService(parts)
     this.#execs = new ExecService(parts)
     this.#files = new FileService(parts)
@@ -230,6 +233,10 @@ export class LocalEngine implements Engine {
 
   async updateSnapshot(ref: string, changes: SnapshotUpdate) {
     return this.#snapshots.update(this.#snapshot(ref), changes)
+  }
+
+  async restoreSnapshot(ref: string, request: SnapshotRestore, call?: CallContext) {
+    return this.#snapshotRestores.restore(this.#snapshot(ref), request, call)
   }
 
   async removeSnapshot(ref: string, call?: CallContext) {

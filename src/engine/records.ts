@@ -123,11 +123,15 @@ export interface CheckpointRecord {
   baseOf?: string
 }
 
-/** A vm that was paused to disk: no process, but a checkpoint file that only it is restored from. */
+/** A vm that was paused to disk: no process, but a checkpoint file that it is restored from. */
 export interface SuspendedRecord extends CheckpointRecord {
   atMs: number
   /** its workload stands still in it, and is to be thawed */
   frozen?: true
+  /** snapshot whose file it is, and that it goes back to; absent: a file of its own */
+  snapshotId?: string
+  /** its disks of that moment are there, but have not got their names yet */
+  placing?: true
   /** its guest has run again since: what is on its disks is newer than this memory, which must not be gone back to */
   resumedAtMs?: number
 }

@@ -18,6 +18,13 @@ export class Seats {
     return seat
   }
 
+  /** Takes this very seat. @returns whether it was free */
+  claim(seat: number): boolean {
+    if (this.#taken.has(seat)) return false
+    this.#taken.add(seat)
+    return true
+  }
+
   free(seat: number): void {
     this.#taken.delete(seat)
   }

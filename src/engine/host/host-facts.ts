@@ -26,6 +26,7 @@ export async function readHostFacts(dataDir: string): Promise<HostFacts> {
     acceleratorFinding: verdict.finding,
     machineType: chooseMachineType(qemu.machines),
     qemuVersion: qemu.version,
+    machineTypes: qemu.machines,
     userPerVm,
     ...(group === undefined ? {} : { kvmGroup: group }),
     nameServers: nameServersOf(readText('/etc/resolv.conf')),

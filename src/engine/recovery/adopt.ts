@@ -7,10 +7,12 @@ import { resumeGuest } from '../../qemu/incoming.ts'
 import { adoptQemu, type QemuProcess } from '../../qemu/process.ts'
 import { asRametError } from '../../shared/errors.ts'
 import { floorsOf } from '../disk/settling.ts'
+import { isBeingForked } from '../fork/being-forked.ts'
 import { linksUp } from '../guest/agentless.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
 import type { Changes } from '../registry.ts'
+import { placeDisks, removeWaitingDisks } from '../restore/place-disks.ts'
 import { wakeAdopted } from '../restore/resume-suspended.ts'
 import { releaseCheckpoint } from '../restore/suspended-files.ts'
 import { liveStates } from '../state.ts'
@@ -65,6 +67,8 @@ async function leaveResting(parts: EngineParts, vm: VmRecord): Promise<void> {
 /** Its guest has not run, so that it is on disk as before; or there was nothing to go back to. */
 async function undoRestore(parts: EngineParts, vm: VmRecord): Promise<void> {
   await endAllOf(parts.context, vm.id)
+  if (vm.suspended?.placing) await placeDisks(parts.context, vm)
+  else await removeWaitingDisks(parts.context, vm)
   if (vm.suspended !== undefined) {
     await settle(parts, vm, 'suspended', { restore: undefined })
     return parts.ports.publishAll(parts.context.vms.find(vm.id), 'again')
@@ -80,9 +84,7 @@ async function undoRestore(parts: EngineParts, vm: VmRecord): Promise<void> {
  * making was; another boot ends as `stopped`, also that of a child that was forked long ago and started again.
  */
 async function undoStart(parts: EngineParts, vm: VmRecord): Promise<void> {
-  // A boot has no base under its memory.
-  const isFork = vm.baseId !== undefined
-  if (isFork || wasBeingMade(parts, vm)) return discardVm(parts, vm.id)
+  if (isBeingForked(vm) || wasBeingMade(parts, vm)) return discardVm(parts, vm.id)
   await endAllOf(parts.context, vm.id)
   await settle(parts, vm, 'stopped', { stateReason: 'the daemon was restarted while it started' })
 }

@@ -34,6 +34,8 @@ export class Restores {
   /** by vm */
   readonly #active = new Map<string, ActiveRestore>()
   readonly #stopping = new AbortController()
+  /** told of each restore that is over, its record as it was last */
+  onOver: (restore: RestoreRecord) => void = () => {}
 
   constructor(context: EngineContext) {
     this.#context = context
@@ -239,6 +241,7 @@ export class Restores {
     this.#context.measure({ kind: 'restore', outcome: 'completed', figures: active.record.now })
     await this.#store(active)
     await active.server?.drop(active.record.id).catch(() => {})
+    this.onOver(active.record)
     await this.#releaseSource(active)
   }
 
@@ -248,6 +251,7 @@ export class Restores {
     active.finish('ended')
     this.#context.measure({ kind: 'restore', outcome: 'ended', figures: active.record.now })
     await active.server?.drop(active.record.id).catch(() => {})
+    this.onOver(active.record)
     const { vms } = this.#context
     if (vms.get(active.vm.id)?.restore?.id !== active.record.id) return
     await vms.update(active.vm.id, { restore: undefined }).catch(() => {})

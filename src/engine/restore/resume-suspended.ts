@@ -7,7 +7,6 @@ import { setLinks } from '../../fork/capture.ts'
 import { isRunning } from '../../host/process-identity.ts'
 import { checkMemoryFor } from '../../memory/base.ts'
 import { pauseGuest, resumeGuest } from '../../qemu/incoming.ts'
-import { assert } from '../../shared/assert.ts'
 import { asRametError } from '../../shared/errors.ts'
 import { faultPoint } from '../../shared/fault.ts'
 import { limits } from '../../shared/limits.ts'
@@ -23,10 +22,11 @@ import { confine, vmmOverheadBytes } from '../vm/limits-of-vm.ts'
 import { endAllOf } from '../vm/release-vm.ts'
 import { ttlPaused, ttlResumed } from '../vm/ttl-changes.ts'
 import { takeDown } from '../vm/vm-actions.ts'
-import { launchPlan } from '../vm/vm-plan.ts'
 import type { VmRuntime } from '../vm/vm-runtime.ts'
 import { failureOf, transition } from '../vm-states.ts'
-import { launchRestored } from './launch-restored.ts'
+import { bringBack, type Manner } from './bring-back.ts'
+import { placeDisks } from './place-disks.ts'
+import { releaseCheckpoint } from './suspended-files.ts'
 
 /**
  * Lets a vm go on that was paused to disk. It runs before its memory has come back; the file is removed when it has.
@@ -36,12 +36,26 @@ import { launchRestored } from './launch-restored.ts'
  *   still suspended then. `GUEST_UNREACHABLE`, `IDENTITY_UNPROVED`: it is paused, and can be resumed again
  */
 export async function resumeSuspended(parts: EngineParts, id: string, handle: OperationHandle): Promise<VmRecord> {
-  const { context } = parts
+  const changes = { generationId: randomUUID(), restore: undefined }
+  return comeBack(parts, await transition(parts.context, id, 'restore', changes, 'resume'), handle)
+}
+
+/**
+ * As `resumeSuspended`, of a vm that is in state `restoring` already.
+ *
+ * @throws RametError as `resumeSuspended`
+ */
+export async function comeBack(
+  parts: EngineParts,
+  vm: VmRecord,
+  handle: OperationHandle,
+  manner: Manner = {},
+): Promise<VmRecord> {
+  const { id } = vm
   const startMs = performance.now()
-  const vm = await transition(context, id, 'restore', { generationId: randomUUID(), restore: undefined }, 'resume')
   let restored: Restored
   try {
-    restored = await restore(parts, vm, handle)
+    restored = await restore(parts, vm, manner, handle)
   } catch (error) {
     await giveUp(parts, vm)
     throw error
@@ -66,24 +80,20 @@ interface Restored {
 }
 
 /** As far as the guest being there, standing; its links are down and its workload, as a rule, frozen. */
-async function restore(parts: EngineParts, vm: VmRecord, handle: OperationHandle): Promise<Restored> {
+async function restore(parts: EngineParts, vm: VmRecord, manner: Manner, handle: OperationHandle): Promise<Restored> {
   const { context } = parts
-  const { suspended } = vm
-  assert(suspended !== undefined, 'a suspended vm has a checkpoint')
   checkMemoryFor(vm.machine.memoryBytes + vmmOverheadBytes, `resuming ${vm.name}`)
   handle.progress({ stage: 'restoring', message: `${vm.name} comes back from disk` })
+  await placeDisks(context, vm)
   await parts.settling.settleStopped(vm, handle.signal)
   const manifest = await parts.images.manifest(vm.imageId)
   await parts.fingerprints.check(vm)
   await parts.fingerprints.checkDeltas(vm)
-  const plan = launchPlan(context, { vm, manifest, operationId: handle.id, restored: true })
-  const { digest, fileBytes, baseOf } = suspended
-  const checkpoint = { digest, fileBytes, ...(baseOf === undefined ? {} : { baseOf }) }
-  const from = { checkpoint, policy: 'auto' }
-  const { launched, restore: record, loadMs } = await launchRestored(parts, plan, { vm, from }, handle)
+  await using brought = await bringBack(parts, { vm, manifest, manner }, handle)
+  const { baseId, launched, loadMs, restore } = brought
   const { qemu, helpers } = launched
   const runtime = parts.runtimes.add(vm, qemu)
-  await context.vms.update(vm.id, { process: qemu.identity, helpers, restore: record })
+  await context.vms.update(vm.id, { process: qemu.identity, helpers, restore, baseId })
   await parts.restores.recorded(vm.id)
   handOver(context, vm.id)
   faultPoint('resume.recorded')
@@ -160,7 +170,9 @@ async function settle(parts: EngineParts, id: string, changes: Changes<VmRecord>
   }))
   parts.ttl.reschedule()
   parts.settling.schedule()
-  return running
+  // Nothing comes from there any more, where all of it was loaded before.
+  if (running.restore === undefined) await releaseCheckpoint(context, id)
+  return context.vms.find(id)
 }
 
 /** Its guest has not run: it is suspended as before. */
@@ -170,7 +182,11 @@ async function giveUp(parts: EngineParts, vm: VmRecord): Promise<void> {
   await parts.runtimes.drop(vm.id, 'keep')
   await runtime?.qemu.kill()
   await endAllOf(context, vm.id)
-  await transition(context, vm.id, 'suspended', { process: undefined, helpers: [], restore: undefined })
+  await transition(context, vm.id, 'suspended', {
+    ...{ process: undefined, helpers: [], restore: undefined },
+    baseId: undefined,
+  })
+  await parts.bases.sweep()
 }
 
 /** Its guest has run, but could not be told what it must know: it stands, in memory, until somebody looks at it. */

@@ -9,7 +9,7 @@ import { checkCapturable } from '../fork/fork-conflicts.ts'
 import type { ForkParts } from '../fork/fork-parts.ts'
 import type { OperationHandle } from '../operations.ts'
 import { matchesLabels, paginate } from '../page.ts'
-import type { SnapshotRecord, VmRecord } from '../records.ts'
+import type { RestoreRecord, SnapshotRecord, VmRecord } from '../records.ts'
 import { discardSnapshot } from './discard-snapshot.ts'
 import { saveMemory, templateOf } from './save-memory.ts'
 import type { PlannedSnapshot } from './snapshot-record.ts'
@@ -156,7 +156,7 @@ export class SnapshotService {
     const { context, uses } = this.#parts
     const vms = context.vms
       .list()
-      .filter(({ restore }) => restore?.snapshotId === id && restore.state !== 'done')
+      .filter(({ restore, suspended }) => isNeeded(id, restore) || suspended?.snapshotId === id)
       .map((vm) => vm.name)
     if (vms.length > 0) {
       throw new RametError('IN_USE', {
@@ -176,6 +176,11 @@ export class SnapshotService {
     const { state } = snapshot
     this.#parts.context.events.emit({ type: 'snapshot.state', resource: resourceOf(snapshot), data: { state } })
   }
+}
+
+/** Whether memory still comes from it. */
+function isNeeded(id: string, restore: RestoreRecord | undefined): boolean {
+  return restore?.snapshotId === id && restore.state !== 'done'
 }
 
 function resourceOf({ id, name }: SnapshotRecord) {

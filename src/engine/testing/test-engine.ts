@@ -108,6 +108,7 @@ export class TestEngine implements AsyncDisposable {
         acceleratorFinding: '',
         machineType: 'pc-q35-7.2',
         qemuVersion: '7.2.0',
+        machineTypes: ['pc-q35-7.2'],
         userPerVm: false,
         nameServers: [],
         bootId: bootId(),

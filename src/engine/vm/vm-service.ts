@@ -263,9 +263,11 @@ export class VmService {
   }
 
   #idOf(ref: string): string {
-    const { vms, templates } = this.#parts.context
+    const { vms, templates, snapshots } = this.#parts.context
     const template = templates.list().find((candidate) => candidate.id === ref || candidate.name === ref)
     if (template !== undefined) return template.id
+    const snapshot = snapshots.list().find((candidate) => candidate.id === ref)
+    if (snapshot !== undefined) return snapshot.id
     const vm = vms.list().find((candidate) => candidate.id === ref || candidate.name === ref)
     if (vm === undefined) throw new RametError('NOT_FOUND', { message: `there is no vm or template “${ref}”` })
     return vm.id

@@ -1,6 +1,13 @@
 import { Readable } from 'node:stream'
 import type { Page } from '../../api/primitives.ts'
-import type { Snapshot, SnapshotCreate, SnapshotImport, SnapshotUpdate } from '../../api/snapshot.ts'
+import type {
+  Snapshot,
+  SnapshotCreate,
+  SnapshotImport,
+  SnapshotRestore,
+  SnapshotRestored,
+  SnapshotUpdate,
+} from '../../api/snapshot.ts'
 import type { Vm } from '../../api/vm.ts'
 import type { Action, CallContext, SnapshotExport, SnapshotMethods, SnapshotQuery } from '../../engine/contract.ts'
 import { RametError } from '../../shared/errors.ts'
@@ -11,6 +18,8 @@ import { fakeSnapshot, fakeVm } from './fake-resources.ts'
 /** The snapshots of the engine in memory. */
 export abstract class FakeSnapshots extends FakeOperations implements SnapshotMethods {
   readonly snapshots = new Map<string, Snapshot>()
+
+  abstract readonly vms: Map<string, Vm>
 
   protected abstract vm(ref: string): Vm
 
@@ -33,6 +42,29 @@ export abstract class FakeSnapshots extends FakeOperations implements SnapshotMe
 
   async updateSnapshot(ref: string, { ttlSeconds, ...changes }: SnapshotUpdate): Promise<Snapshot> {
     return Object.assign(this.#snapshot(ref), changes, { ttlSeconds: ttlSeconds ?? undefined })
+  }
+
+  async restoreSnapshot(
+    ref: string,
+    request: SnapshotRestore,
+    context?: CallContext,
+  ): Promise<Action<SnapshotRestored>> {
+    this.called('restoreSnapshot')
+    const snapshot = this.#snapshot(ref)
+    const { name } = snapshot.vm
+    if (request.into === 'same' && this.vms.has(snapshot.vm.id))
+      throw new RametError('ILLEGAL_STATE', { message: `cannot restore ${name}: it is running` })
+    return this.act('snapshot.restore', targetOf(snapshot), context, () => {
+      const results = Array.from({ length: request.count }, (_, index) => {
+        const own =
+          request.into === 'same' ? name : (request.names?.[index] ?? `${request.namePrefix ?? name}-${index}`)
+        const vm = fakeVm(own, {})
+        this.vms.set(vm.id, vm)
+        return { ok: true as const, vm, timings: { loadMs: 20 } }
+      })
+      snapshot.restoreCount += results.length
+      return { results, mode: request.mode ?? (request.count > 1 ? 'shared' : 'lazy'), timings: { totalMs: 400 } }
+    })
   }
 
   async removeSnapshot(ref: string, context?: CallContext): Promise<Action<void>> {
