@@ -121,6 +121,11 @@ export const sections: readonly Section[] = [
             summary: 'Import a snapshot that was exported',
             load: () => import('./commands/snapshot-import.ts'),
           },
+          {
+            name: 'restore',
+            summary: 'Go back to a snapshot, or make vms of it',
+            load: () => import('./commands/snapshot-restore.ts'),
+          },
           { name: 'rm', summary: 'Remove snapshots', load: () => import('./commands/snapshot-rm.ts') },
         ],
       },

@@ -1,4 +1,7 @@
 /** The public SDK of Ramet: fork running Linux virtual machines. */
+import { Snapshot as AnySnapshot, type SnapshotRestoreReport as AnySnapshotRestoreReport } from './snapshot.ts'
+import type { Vm } from './vm.ts'
+
 export type { Event, EventType } from '../api/event.ts'
 export type { Exec, PtySize } from '../api/exec.ts'
 export type { FileEntry, FileEvent } from '../api/file.ts'
@@ -28,8 +31,8 @@ export { type OperationListOptions, Operations } from './operations.ts'
 export { Pty, type PtyCreateOptions } from './pty.ts'
 export { Ramet } from './ramet.ts'
 export { defaultDataDirectory } from './settings.ts'
-export { Snapshot } from './snapshot.ts'
-export { type SnapshotListOptions, type SnapshotOptions, Snapshots } from './snapshots.ts'
+export type { RestoreOptions, SnapshotOptions } from './snapshot.ts'
+export { type SnapshotListOptions, Snapshots } from './snapshots.ts'
 export { Template } from './template.ts'
 export { type TemplateCreateOptions, Templates } from './templates.ts'
 export {
@@ -40,3 +43,9 @@ export {
   type VmCreateOptions,
 } from './vm.ts'
 export { type VmListOptions, Vms } from './vms.ts'
+
+/** Memory, devices and disks of a vm at one moment; see {@link AnySnapshot}. */
+export type Snapshot = AnySnapshot<Vm>
+export const Snapshot = AnySnapshot
+/** What a restore made, and how. */
+export type SnapshotRestoreReport = AnySnapshotRestoreReport<Vm>

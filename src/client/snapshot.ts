@@ -1,11 +1,35 @@
 import type { Readable } from 'node:stream'
-import type { Snapshot as SnapshotInfo, SnapshotUpdate } from '../api/snapshot.ts'
+import type {
+  SnapshotCreateInput,
+  Snapshot as SnapshotInfo,
+  SnapshotRestored,
+  SnapshotRestoreInput,
+  SnapshotUpdate,
+} from '../api/snapshot.ts'
 import { type ActionOptions, act } from './action.ts'
-import type { CallOptions } from './call-options.ts'
+import { type CallOptions, split } from './call-options.ts'
+import type { ForkError } from './errors.ts'
 import { path, type Transport } from './transport.ts'
+
+/** Options of {@link Vm.snapshot}. */
+export type SnapshotOptions = SnapshotCreateInput & ActionOptions & { ttlMs?: number }
+
+/** Options of a restore: those of the wire, and how to wait. */
+export type RestoreOptions = SnapshotRestoreInput & ActionOptions & { ttlMs?: number }
+
+/** Makes vms of what the wire has; given, since vms have snapshots too. @internal */
+export type VmsOf<Made> = (transport: Transport, results: SnapshotRestored['results']) => (Made | ForkError)[]
+
+/** What a restore made, and how: see {@link Snapshot.restoreReport}. */
+export type SnapshotRestoreReport<RestoredVm> = Omit<SnapshotRestored, 'results'> & {
+  /** One per vm, in order: the vm, or why it was not made. */
+  vms: (RestoredVm | ForkError)[]
+}
 
 /**
  * Memory, devices and disks of a vm at one moment, on disk. The vm has nothing to do with it any more.
+ *
+ * @typeParam RestoredVm what it is restored to: `Vm`, which has snapshots itself
  *
  * @example
  * ```ts
@@ -14,15 +38,18 @@ import { path, type Transport } from './transport.ts'
  * const vm = await ramet.vms.get('web')
  * const snapshot = await vm.snapshot({ name: 'before-upgrade', ttlMs: 24 * 3600_000 })
  * console.log(snapshot.info.memory?.storedBytes, snapshot.info.timings?.pauseMs)
+ * const [again] = await snapshot.restore({ into: 'new', names: ['web-again'] })
  * ```
  */
-export class Snapshot {
+export class Snapshot<RestoredVm> {
   readonly #transport: Transport
+  readonly #vmsOf: VmsOf<RestoredVm>
   #info: SnapshotInfo
 
   /** @internal */
-  constructor(transport: Transport, info: SnapshotInfo) {
+  constructor(transport: Transport, info: SnapshotInfo, vmsOf: VmsOf<RestoredVm>) {
     this.#transport = transport
+    this.#vmsOf = vmsOf
     this.#info = info
   }
 
@@ -67,6 +94,25 @@ export class Snapshot {
    */
   async export(options: CallOptions = {}): Promise<Readable> {
     return await this.#transport.stream({ path: `${this.#path()}/export`, signal: options.signal })
+  }
+
+  /**
+   * Goes back to this moment: the vm that it is of, `into: 'same'`, or new ones, each with an identity of its own. They
+   * run before their memory has come, unless several share it. One result each, in order: the vm, or why it was not made.
+   *
+   * @throws RametApiError when the restore as a whole was refused: `ILLEGAL_STATE` while the vm runs, `NAME_TAKEN`,
+   *   `CHECKPOINT_UNFIT`, `CHECKPOINT_DAMAGED`, `NO_CAPACITY`
+   */
+  async restore(options: RestoreOptions = {}): Promise<(RestoredVm | ForkError)[]> {
+    return (await this.restoreReport(options)).vms
+  }
+
+  /** The same, with how their memory comes and what it cost. @throws RametApiError */
+  async restoreReport(options: RestoreOptions = {}): Promise<SnapshotRestoreReport<RestoredVm>> {
+    const { wire, action } = split(options)
+    const request = { method: 'POST' as const, path: `${this.#path()}/restore`, json: wire }
+    const { results, ...report } = await act<SnapshotRestored>(this.#transport, request, action)
+    return { ...report, vms: this.#vmsOf(this.#transport, results) }
   }
 
   /** Removes it. @throws RametApiError `IN_USE` while the memory of a restored vm comes from it */

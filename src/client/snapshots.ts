@@ -1,12 +1,10 @@
-import type { SnapshotCreateInput, Snapshot as SnapshotInfo, SnapshotState } from '../api/snapshot.ts'
+import type { Snapshot as SnapshotInfo, SnapshotState } from '../api/snapshot.ts'
 import { type ActionOptions, act } from './action.ts'
 import { type CallOptions, split } from './call-options.ts'
 import { allRows } from './pages.ts'
 import { Snapshot } from './snapshot.ts'
 import { path, type Transport } from './transport.ts'
-
-/** Options of {@link Vm.snapshot}. */
-export type SnapshotOptions = SnapshotCreateInput & ActionOptions & { ttlMs?: number }
+import { type Vm, vmsOf } from './vm.ts'
 
 /** Which snapshots to list. */
 export interface SnapshotListOptions extends CallOptions {
@@ -27,16 +25,16 @@ export class Snapshots {
   }
 
   /** A snapshot by id or name. @throws RametApiError `SNAPSHOT_NOT_FOUND` */
-  async get(ref: string, options: CallOptions = {}): Promise<Snapshot> {
+  async get(ref: string, options: CallOptions = {}): Promise<Snapshot<Vm>> {
     const request = { path: path`/v1/snapshots/${ref}`, signal: options.signal }
-    return new Snapshot(this.#transport, await this.#transport.json<SnapshotInfo>(request))
+    return new Snapshot(this.#transport, await this.#transport.json<SnapshotInfo>(request), vmsOf)
   }
 
   /** All snapshots, oldest first. @throws RametApiError */
-  async list(options: SnapshotListOptions = {}): Promise<Snapshot[]> {
+  async list(options: SnapshotListOptions = {}): Promise<Snapshot<Vm>[]> {
     const { signal, ...query } = options
     const rows = await allRows<SnapshotInfo>(this.#transport, { path: '/v1/snapshots', query: { ...query }, signal })
-    return rows.map((info) => new Snapshot(this.#transport, info))
+    return rows.map((info) => new Snapshot(this.#transport, info, vmsOf))
   }
 
   /**
@@ -48,7 +46,7 @@ export class Snapshots {
   async import(
     content: Uint8Array | AsyncIterable<Uint8Array>,
     options: { name?: string } & ActionOptions = {},
-  ): Promise<Snapshot> {
+  ): Promise<Snapshot<Vm>> {
     const { wire, action } = split(options)
     const request = {
       method: 'POST',
@@ -57,6 +55,6 @@ export class Snapshots {
       headers: { 'content-type': 'application/octet-stream' },
       body: content,
     } as const
-    return new Snapshot(this.#transport, await act<SnapshotInfo>(this.#transport, request, action))
+    return new Snapshot(this.#transport, await act<SnapshotInfo>(this.#transport, request, action), vmsOf)
   }
 }

@@ -1,4 +1,4 @@
-import type { ForkRequestInput, ForkResult } from '../api/fork.ts'
+import type { ForkedChild, ForkRequestInput, ForkResult } from '../api/fork.ts'
 import type { VmLayers } from '../api/layers.ts'
 import type { Port, PortPublish } from '../api/port.ts'
 import type { Snapshot as SnapshotInfo } from '../api/snapshot.ts'
@@ -12,8 +12,7 @@ import { connect, type RametOptions } from './connect.ts'
 import { ForkError, localError, RametApiError } from './errors.ts'
 import { Files } from './files.ts'
 import { Pty } from './pty.ts'
-import { Snapshot } from './snapshot.ts'
-import type { SnapshotOptions } from './snapshots.ts'
+import { Snapshot, type SnapshotOptions } from './snapshot.ts'
 import { type ApiRequest, path, type Transport } from './transport.ts'
 
 /** Options of a fork: those of the wire, and how to wait. */
@@ -206,10 +205,10 @@ export class Vm implements AsyncDisposable {
    *
    * @throws RametApiError `ILLEGAL_STATE`, `NAME_TAKEN`, `NO_SPACE`, `GUEST_UNREACHABLE`, `PAUSE_TOO_LONG`
    */
-  async snapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
+  async snapshot(options: SnapshotOptions = {}): Promise<Snapshot<Vm>> {
     const { wire, action } = split(options)
     const request: ApiRequest = { method: 'POST', path: `${this.#path()}/snapshots`, json: wire }
-    return new Snapshot(this.#transport, await act<SnapshotInfo>(this.#transport, request, action))
+    return new Snapshot(this.#transport, await act<SnapshotInfo>(this.#transport, request, action), vmsOf)
   }
 
   /** Copies its disks into a new vm, which boots instead of going on. @throws RametApiError `NAME_TAKEN`, `NO_SPACE` */
@@ -308,10 +307,12 @@ export async function forkReportFrom(
   options: ForkOptions & { atomic?: boolean },
 ): Promise<ForkReport> {
   const { results, ...report } = await forkRaw(transport, forkPath, options)
-  const children = results.map((child) =>
-    child.ok ? new Vm(transport, child.vm) : new ForkError(child.name, child.error),
-  )
-  return { ...report, children }
+  return { ...report, children: vmsOf(transport, results) }
+}
+
+/** What was made, or why not. @internal */
+export function vmsOf(transport: Transport, results: readonly ForkedChild[]): (Vm | ForkError)[] {
+  return results.map((child) => (child.ok ? new Vm(transport, child.vm) : new ForkError(child.name, child.error)))
 }
 
 /** @internal */

@@ -1,20 +1,17 @@
-import { readFile } from 'node:fs/promises'
 import { ForkError, type ForkReport, type Template, type Vm } from '../../client/index.ts'
-import { RametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
-import { defineCommand, flag, hidden, list, parsed, required, type Values, value } from '../command.ts'
+import { defineCommand, flag, hidden, parsed, required, type Values, value } from '../command.ts'
 import type { Context } from '../context.ts'
 import { parentLine } from '../fork-lines.ts'
-import { formatDuration } from '../format.ts'
-import { line, note } from '../io.ts'
+import { note } from '../io.ts'
+import { fileOptions, filesRequest } from '../options/files.ts'
 import { machineOptions, machineRequest } from '../options/machine.ts'
 import { idleHelp, runOptions, runRequest } from '../options/run.ts'
-import { type Column, showList } from '../output.ts'
 import { parseShortDurationMs } from '../parse/duration.ts'
 import { oneOf, wholeNumber } from '../parse/number.ts'
-import { parsePair } from '../parse/pair.ts'
 import { resolveSource } from '../resolve.ts'
-import { describeError, showError, UsageError } from '../show-error.ts'
+import { showChildren } from '../show-children.ts'
+import { UsageError } from '../show-error.ts'
 
 const forkOptions = {
   count: parsed('-n, --count <n>', 'children to make; 1 when left out', wholeNumber(1, limits.forkMaxCount)),
@@ -44,7 +41,7 @@ const forkOptions = {
     'longest pause of a running vm, such as 50ms; else refuse',
     parseShortDurationMs,
   ),
-  file: list('--file <guest=here>', 'put a file of this machine into each child; repeat for more', parsePair),
+  ...fileOptions,
   ...runOptions,
   // A template decides these. They are passed on, so that the refusal can say what the template has.
   image: hidden(value('--image <image>', 'refused: the template decides')),
@@ -54,15 +51,6 @@ const forkOptions = {
   network: hidden(machineOptions.network),
   init: hidden(machineOptions.init),
 }
-
-const columns: readonly Column<Vm>[] = [
-  { heading: 'NAME', of: (vm) => vm.name },
-  { heading: 'STATE', of: (vm) => vm.state },
-  { heading: 'GEN', of: (vm) => String(vm.info.generation) },
-  { heading: 'RUNNING', of: (vm) => duration(vm.info.timings?.runningMs) },
-  { heading: 'READY', of: (vm) => duration(vm.info.timings?.readyMs) },
-]
-const duration = (ms: number | undefined) => (ms === undefined ? '-' : formatDuration(ms))
 
 export default defineCommand({
   description:
@@ -85,7 +73,7 @@ export default defineCommand({
     const action = context.action(`forking ${source.name}`)
     const report = await source.forkReport({ ...request, ...action })
     context.progress.clear()
-    const exitCode = await showResults(context, source, report.children)
+    const exitCode = await showChildren(context, report.children, `no child of ${source.name} was made`)
     if (context.format === 'table') await showReport(context, source, report)
     return exitCode
   },
@@ -95,9 +83,6 @@ async function forkRequest(options: Values<typeof forkOptions>) {
   const count = options.count ?? 1
   if (options.name !== undefined && count !== 1)
     throw new UsageError('--name is for one child', 'Use --name-prefix for several.')
-  const files = await Promise.all(
-    options.file.map(async ([path, here]) => ({ path, contentBase64: await readBase64(here) })),
-  )
   return {
     count,
     ...runRequest(options),
@@ -113,19 +98,7 @@ async function forkRequest(options: Values<typeof forkOptions>) {
     ...(options.link === undefined ? {} : { link: options.link }),
     ...(options.capture === undefined ? {} : { capture: options.capture }),
     ...(options.maxPause === undefined ? {} : { maxPauseMs: options.maxPause }),
-    files,
-  }
-}
-
-async function readBase64(file: string): Promise<string> {
-  try {
-    return (await readFile(file)).toString('base64')
-  } catch (cause) {
-    throw new RametError('INVALID_ARGUMENT', {
-      message: `${file} cannot be read`,
-      cause,
-      remediation: 'Check the path.',
-    })
+    files: await filesRequest(options),
   }
 }
 
@@ -135,25 +108,4 @@ async function showReport(context: Context, source: Template | Vm, report: ForkR
   const parent = parentLine(source.name, report)
   for (const text of [...(parent === undefined ? [] : [parent]), ...(report.warnings ?? [])])
     await note(context.io, text)
-}
-
-async function showResults(context: Context, source: Template | Vm, results: (Vm | ForkError)[]): Promise<number> {
-  const children = results.filter((child): child is Vm => !(child instanceof ForkError))
-  const failures = results.filter((child): child is ForkError => child instanceof ForkError)
-  if (context.format === 'json') {
-    const wire = results.map((child) =>
-      child instanceof ForkError
-        ? { ok: false, name: child.childName, error: child.problem }
-        : { ok: true, vm: child.info },
-    )
-    await line(context.io, JSON.stringify(wire, null, 2))
-  } else {
-    await showList(context, children, columns, `no child of ${source.name} was made`)
-    for (const failure of failures) {
-      const shown = describeError(failure)
-      await showError(context.io, { ...shown, what: `${failure.childName} was not made: ${shown.what}` }, 'table')
-    }
-  }
-  const [first] = failures
-  return first === undefined ? 0 : describeError(first).exitCode
 }
