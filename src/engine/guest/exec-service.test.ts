@@ -29,7 +29,8 @@ async function withService(
     const vms = { get: () => vm }
     const context = { random: randomBytes, clock: systemClock, measure: () => {}, vms }
     const calls = { begin: async () => ({ vm, ...uses.hold(vm.id) }) }
-    await work(new ExecService({ runtimes, context, calls } as unknown as EngineParts, reattachMs))
+    const restores = { mark: () => {} }
+    await work(new ExecService({ runtimes, context, calls, restores } as unknown as EngineParts, reattachMs))
   } finally {
     link.close()
   }
