@@ -105,7 +105,7 @@ export interface VmRecord {
   agentProtocol?: number
   /** its memory and devices are on disk while it is suspended, and until they have come back */
   suspended?: SuspendedRecord
-  /** how its memory comes, or came, when it was last restored lazily */
+  /** how its memory comes, or came, if it runs since it was restored lazily */
   restore?: RestoreRecord
   failure?: VmFailure
   timings?: Timings

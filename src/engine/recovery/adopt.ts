@@ -182,6 +182,7 @@ async function settle(
     process: undefined,
     helpers: [],
     baseId: undefined,
+    restore: undefined,
     expiresAtMs: undefined,
     ...(state === 'suspended' ? {} : awakened),
   }

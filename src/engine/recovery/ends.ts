@@ -32,6 +32,7 @@ export async function settleEnd(
         process: undefined,
         helpers: [],
         baseId: undefined,
+        restore: undefined,
         expiresAtMs: undefined,
         stoppedAtMs: context.clock.nowMs(),
       }

@@ -252,9 +252,6 @@ export class Restores {
     this.#context.measure({ kind: 'restore', outcome: 'ended', figures: active.record.now })
     await active.server?.drop(active.record.id).catch(() => {})
     this.onOver(active.record)
-    const { vms } = this.#context
-    if (vms.get(active.vm.id)?.restore?.id !== active.record.id) return
-    await vms.update(active.vm.id, { restore: undefined }).catch(() => {})
     await this.#releaseSource(active)
   }
 

@@ -144,8 +144,8 @@ async function letWork({ vm, runtime }: Pick<Restored, 'vm' | 'runtime'>, sessio
 }
 
 /**
- * The same for a vm whose daemon died while it came back: its guest runs, and what it has been told is not known. What
- * it cannot be told now is logged: it runs on, and keeps what a reboot gives it.
+ * The same for a vm whose daemon died while it came back: its guest runs, and what it has been told is not known. One
+ * that cannot be told now runs on; when it is paused and resumed its workload is thawed.
  */
 export async function wakeAdopted(parts: EngineParts, vm: VmRecord, runtime: VmRuntime): Promise<void> {
   const { context } = parts
@@ -157,6 +157,7 @@ export async function wakeAdopted(parts: EngineParts, vm: VmRecord, runtime: VmR
     await letWork({ vm, runtime }, session)
   } catch (error) {
     context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a vm that came back could not be told so')
+    if (vm.suspended?.frozen) await context.vms.update(vm.id, { frozenWhilePaused: true })
   }
 }
 
@@ -216,6 +217,7 @@ async function settleEnded(parts: EngineParts, vm: VmRecord, runtime: VmRuntime)
   await transition(context, vm.id, 'failed', {
     process: undefined,
     helpers: [],
+    restore: undefined,
     stoppedAtMs: context.clock.nowMs(),
     failure: failureOf(context, { reason, message, consoleLines }),
   })

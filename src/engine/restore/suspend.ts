@@ -9,6 +9,8 @@ import type { OperationHandle } from '../operations.ts'
 import type { EngineParts } from '../parts.ts'
 import type { CheckpointRecord, VmRecord } from '../records.ts'
 import type { Changes } from '../registry.ts'
+import { referenceTo, templateOf } from '../snapshot/save-memory.ts'
+import { cpuFeaturesOf } from '../snapshot/take-snapshot.ts'
 import { illegal } from '../state.ts'
 import { ttlPaused } from '../vm/ttl-changes.ts'
 import { type PauseReason, resumeVm, takeDown } from '../vm/vm-actions.ts'
@@ -92,6 +94,10 @@ async function save(parts: EngineParts, saving: Saving): Promise<CheckpointRecor
   const { context } = parts
   const { vm, runtime, handle } = saving
   const base = await parts.bases.ofVm(vm)
+  // What is in the base of a template, which stays for as long as this vm, need not be copied.
+  const template = base && templateOf(context, base)
+  const reference = template && (await referenceTo(context, template))
+  const cpuFeatures = await cpuFeaturesOf(parts, vm)
   handle.progress({ stage: 'capturing', message: `${vm.name} is captured` })
   const capture = await captureLive({
     qemu: runtime.qemu,
@@ -111,16 +117,17 @@ async function save(parts: EngineParts, saving: Saving): Promise<CheckpointRecor
     deviceState: capture.deviceState,
     romPages: capture.romPages,
     memory: { kind: 'delta' as const, delta: capture.delta, base },
+    reference,
     qemuVersion: context.host.qemuVersion,
-    cpuFeatures: [],
+    cpuFeatures,
   }
-  const { digest, fileBytes } = await saveCheckpoint(join(dir, checkpointFile), captured, {
+  const { digest, fileBytes, counts } = await saveCheckpoint(join(dir, checkpointFile), captured, {
     signal: handle.signal,
     onProgress: (stage, doneBytes, totalBytes) =>
       handle.progress({ stage, doneBytes, totalBytes, message: `${vm.name} stands, its memory is being stored` }),
   })
   handle.signal.throwIfAborted()
-  return { digest, fileBytes }
+  return { digest, fileBytes, ...(template === undefined || counts.base === 0 ? {} : { baseOf: template.id }) }
 }
 
 function suspension(

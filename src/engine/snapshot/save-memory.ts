@@ -49,13 +49,16 @@ export function templateOf(context: EngineContext, { id }: OpenBase): TemplateRe
 }
 
 /** A base that is not on disk as it should be is no use to anybody who restores: its pages are copied then. */
-async function referenceTo(context: EngineContext, template: TemplateRecord): Promise<BaseReference | undefined> {
+export async function referenceTo(
+  context: EngineContext,
+  template: TemplateRecord,
+): Promise<BaseReference | undefined> {
   try {
     const manifest = await readStoredManifest(join(context.paths.template(template.id), baseFile))
     return manifest.id === template.baseId ? { id: manifest.id, digest: contentDigest(manifest) } : undefined
   } catch (error) {
     if (!isRametError(error, 'NOT_FOUND') && !isRametError(error, 'BASE_DAMAGED')) throw error
-    context.log.warn({ template: template.name, error: error.message }, 'its base is saved with a snapshot')
+    context.log.warn({ template: template.name, error: error.message }, 'its base is saved with what stands on it')
     return undefined
   }
 }

@@ -14,6 +14,7 @@ import { limits } from '../../shared/limits.ts'
 import type { ForkParts } from '../fork/fork-parts.ts'
 import { captureMoment, type LiveMoment, type MomentOrder } from '../fork/live-moment.ts'
 import type { OperationHandle } from '../operations.ts'
+import type { EngineParts } from '../parts.ts'
 import type { SnapshotRecord, VmRecord } from '../records.ts'
 import { copyDisks } from './snapshot-disks.ts'
 import { type PlannedSnapshot, plannedRecord } from './snapshot-record.ts'
@@ -87,7 +88,7 @@ export async function takeSnapshot(
 }
 
 /** Whoever restores is told what differs; where QEMU does not say, nothing can be compared. */
-async function cpuFeaturesOf({ context, runtimes }: ForkParts, vm: VmRecord): Promise<string[]> {
+export async function cpuFeaturesOf({ context, runtimes }: EngineParts, vm: VmRecord): Promise<string[]> {
   const qmp = runtimes.get(vm.id)?.qemu.qmp
   if (qmp === undefined) return []
   return readCpuFeatures(qmp, vm.machine).catch((error: unknown) => {

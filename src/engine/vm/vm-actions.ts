@@ -211,6 +211,7 @@ function stoppedNow(parts: EngineParts): Changes<VmRecord> {
     process: undefined,
     helpers: [],
     baseId: undefined,
+    restore: undefined,
     stoppedAtMs: parts.context.clock.nowMs(),
     expiresAtMs: undefined,
     ttlLeftMs: undefined,
