@@ -104,7 +104,7 @@ describe('a restore whose page server and daemon die again and again', () => {
 
   before(async () => {
     // What nobody needs is not fetched, so that the restore lasts for as long as the test wants it to.
-    host = await Host.start({ environment: { RAMET_RESTORE_FILL: 'none' } })
+    host = await Host.start({ environment: { RAMET_RESTORE_FILL: 'none', RAMET_RESTORE_POLICY: 'none' } })
     vm = await prepare(host, 'sleeper')
     await startRegion(vm, seed, 24)
   })

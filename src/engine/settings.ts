@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { parse } from 'smol-toml'
 import { z } from 'zod'
+import { type PolicyName, policyNames } from '../checkpoint/serve/protocol.ts'
 import { errnoOf, RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
 
@@ -20,6 +21,10 @@ export interface EngineSettings {
   logLevel: string
   /** rate of one collapse of a disk in the background */
   collapseBytesPerSecond: number
+  /** none: of a vm that is restored, only what it needs is fetched, until something needs all of it */
+  restoreFill: 'paced' | 'none'
+  /** what comes along with a page that a vm waits for, unless its restore says otherwise */
+  restorePolicy: PolicyName
 }
 
 /** What the command line may say; the strongest. */
@@ -36,11 +41,16 @@ const CollapseRate = z
   .min(1)
   .max(1024 * 1024)
 
+const RestoreFill = z.enum(['paced', 'none'])
+const RestorePolicy = z.enum(policyNames)
+
 const FileSettings = z.strictObject({
   cache_dir: z.string().startsWith('/').optional(),
   images_dir: z.string().startsWith('/').optional(),
   http: z.int().min(0).max(65535).optional(),
   collapse_mib_per_second: CollapseRate.optional(),
+  restore_fill: RestoreFill.optional(),
+  restore_policy: RestorePolicy.optional(),
   log_level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).optional(),
 })
 type FileSettings = z.infer<typeof FileSettings>
@@ -72,6 +82,8 @@ export function resolveSettings(
     cacheDir:
       environment.RAMET_CACHE_DIR ?? file.cache_dir ?? (uid === 0 ? '/var/cache/ramet' : join(cacheHome, 'ramet')),
     collapseBytesPerSecond: collapseRate(environment, file),
+    restoreFill: restoreFill(environment, file),
+    restorePolicy: restorePolicy(environment, file),
     logLevel: flags.logLevel ?? environment.RAMET_LOG_LEVEL ?? file.log_level ?? 'info',
     ...(httpPort === undefined ? {} : { httpPort }),
     ...(sharedImagesDir === undefined ? {} : { sharedImagesDir }),
@@ -85,6 +97,22 @@ function collapseRate(environment: Environment, file: FileSettings): number {
   if (rate.success) return rate.data * 1024 * 1024
   throw new RametError('INVALID_ARGUMENT', {
     message: `RAMET_COLLAPSE_MIB_PER_SECOND: “${text}” is not a rate in MiB/s`,
+  })
+}
+
+function restoreFill(environment: Environment, file: FileSettings): EngineSettings['restoreFill'] {
+  const text = environment.RAMET_RESTORE_FILL
+  const fill = RestoreFill.safeParse(text ?? file.restore_fill ?? 'paced')
+  if (fill.success) return fill.data
+  throw new RametError('INVALID_ARGUMENT', { message: `RAMET_RESTORE_FILL: “${text}” is neither paced nor none` })
+}
+
+function restorePolicy(environment: Environment, file: FileSettings): PolicyName {
+  const text = environment.RAMET_RESTORE_POLICY
+  const policy = RestorePolicy.safeParse(text ?? file.restore_policy ?? 'auto')
+  if (policy.success) return policy.data
+  throw new RametError('INVALID_ARGUMENT', {
+    message: `RAMET_RESTORE_POLICY: “${text}” is none of ${policyNames.join(', ')}`,
   })
 }
 

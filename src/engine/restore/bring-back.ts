@@ -70,7 +70,7 @@ async function bringLazily(
   const from = {
     ...(snapshotId === undefined ? {} : { snapshotId }),
     checkpoint: { digest, fileBytes, ...(baseOf === undefined ? {} : { baseOf }) },
-    policy: manner.policy ?? 'auto',
+    policy: manner.policy ?? parts.context.settings.restorePolicy,
   }
   const launched = await launchRestored(parts, plan, { vm, from, fits: manner.fits }, handle)
   return { ...launched, baseId: undefined, [Symbol.asyncDispose]: async () => {} }

@@ -58,8 +58,8 @@ export function restoreRequest(context: EngineContext, serving: Serving): Restor
     ...(baseOf === undefined ? {} : { base: storedBase(context, baseOf, vm.name) }),
     qemuSocket: join(qemu.dir, serving.socketName),
     qemuProcess: qemu.identity,
-    policy: policyNames.find((name) => name === record.policy) ?? 'auto',
-    fill: 'paced',
+    policy: policyNames.find((name) => name === record.policy) ?? context.settings.restorePolicy,
+    fill: context.settings.restoreFill,
     // What a vm used once that was paused to disk is of no use to anybody: its next checkpoint is another one.
     workingSetPath: record.snapshotId === undefined ? null : workingSetPath(path),
     storeDelayMs: 0,

@@ -91,7 +91,14 @@ export class TestEngine implements AsyncDisposable {
   }
 
   static async #at(root: string, vmm: FakeVmm, changes: Partial<EngineContext>): Promise<TestEngine> {
-    const settings = { dataDir: root, cacheDir: join(root, 'cache'), logLevel: 'info', collapseBytesPerSecond: 2 ** 28 }
+    const settings = {
+      dataDir: root,
+      cacheDir: join(root, 'cache'),
+      logLevel: 'info',
+      collapseBytesPerSecond: 2 ** 28,
+      restoreFill: 'paced' as const,
+      restorePolicy: 'auto' as const,
+    }
     const paths = new Paths(settings)
     await paths.create()
     const database = new Database(paths.database)
