@@ -133,6 +133,7 @@ async function goBack(parts: ForkParts, restorable: Restorable, handle: Operatio
   faultPoint('restore.begun')
   try {
     await parts.fingerprints.check(snapshot.vm)
+    await makeDirectory(context, vm)
     await copyDisks(parts, restorable, { vm, fileOf: waitingDiskFile, handle })
     faultPoint('restore.disks')
     // From here on the vm is at that moment: what it had is lost.
@@ -177,7 +178,8 @@ async function makeAgain(parts: ForkParts, restorable: Restorable, handle: Opera
   try {
     context.vms.checkFree(vm.name)
     await parts.fingerprints.check(saved)
-    await makeDirectory(context, vm, handle)
+    context.journal.intend([{ operation: handle.id, owner: id, kind: 'directory', ident: { name: id } }])
+    await makeDirectory(context, vm)
     await copyDisks(parts, restorable, { vm, fileOf: diskFile, handle })
     faultPoint('restore.disks')
     await context.vms.create(vm)
@@ -193,10 +195,9 @@ async function makeAgain(parts: ForkParts, restorable: Restorable, handle: Opera
   return vm
 }
 
-async function makeDirectory(context: EngineContext, { id, seat }: VmRecord, handle: OperationHandle): Promise<void> {
+async function makeDirectory(context: EngineContext, { id, seat }: VmRecord): Promise<void> {
   const dir = context.paths.vm(id)
   const user = userOf(context.host, seat)
-  context.journal.intend([{ operation: handle.id, owner: id, kind: 'directory', ident: { name: id } }])
   await mkdir(dir, { recursive: true, mode: 0o700 })
   if (user !== undefined) await chown(dir, user.uid, user.gid)
 }

@@ -15,6 +15,9 @@ import { type DiskArguments, FakeDisks } from './fake-disks.ts'
 /** What a test does before a request is answered: wait, or throw to have it refused. */
 export type Interference = (what: string, guest: FakeGuest | undefined) => Promise<void> | void
 
+/** What the processors of all fake QEMUs can do. */
+export const cpuFeatures = ['lm', 'sse2']
+
 const relayPath = fileURLToPath(new URL('./relay.ts', import.meta.url))
 
 interface Servers {
@@ -163,6 +166,12 @@ export class FakeGuest implements AsyncDisposable {
         return {}
       case 'ringbuf-read':
         return ''
+      case 'query-cpu-model-expansion':
+        return { model: { name: 'max', props: Object.fromEntries(cpuFeatures.map((feature) => [feature, true])) } }
+      case 'query-cpus-fast':
+        return [{ 'qom-path': '/machine/cpu' }]
+      case 'qom-get':
+        return []
       default:
         return this.disks.execute(name, args) ?? {}
     }

@@ -6,9 +6,11 @@ import { pageBytes } from '../../memory/base.ts'
 import { newId } from '../../shared/ids.ts'
 import type { SnapshotRecord, VmRecord } from '../records.ts'
 import { checkpointFile } from '../restore/restore-request.ts'
+import { saveMemory } from '../snapshot/save-memory.ts'
 import { checkpointPathOf } from '../snapshot/snapshot-files.ts'
 import { plannedRecord } from '../snapshot/snapshot-record.ts'
 import type { Taken } from '../snapshot/take-snapshot.ts'
+import { cpuFeatures } from './fake-vmm.ts'
 import type { TestEngine } from './test-engine.ts'
 
 /** A snapshot that could have been made of a vm; its checkpoint is a few bytes. */
@@ -51,11 +53,24 @@ export async function takenOf(
     memory: { kind: 'delta', delta, base },
     base,
     full: false,
-    cpuFeatures: ['lm'],
+    cpuFeatures,
     deltaBytes: pageBytes,
     diskBytes: 0,
     timings: {},
     [Symbol.dispose]: () => {},
   }
   return { taken, path, templateId: template.id, dir: context.paths.template(template.id) }
+}
+
+/** A snapshot that can be restored: memory of two pages, one of them in the base of a template, and no disks. */
+export async function wholeSnapshot(engine: TestEngine): Promise<SnapshotRecord> {
+  const { context } = engine
+  const { taken } = await takenOf(engine)
+  const { record } = taken
+  const handle = { id: 'op-1', signal: new AbortController().signal, progress: () => {} }
+  const facts = await saveMemory(context, taken, handle)
+  const vm = { ...record.vm, state: 'running' as const, startedAtMs: 1 }
+  // The vm has run by then.
+  await context.vms.update(vm.id, { state: 'stopped', startedAtMs: 1, machine: vm.machine })
+  return context.snapshots.update(record.id, { ...facts, vm, state: 'ready', frozen: true })
 }

@@ -29,6 +29,7 @@ import { type Reaped, reconcile } from '../recovery/reconcile.ts'
 import { Restarts } from '../recovery/restarts.ts'
 import { Registry } from '../registry.ts'
 import { Seats } from '../seats.ts'
+import { SnapshotRestores } from '../snapshot/snapshot-restores.ts'
 import { SnapshotService } from '../snapshot/snapshot-service.ts'
 import { TemplateService } from '../template/template-service.ts'
 import { digestOf, writeStream } from '../template/template-stream.ts'
@@ -57,6 +58,7 @@ export class TestEngine implements AsyncDisposable {
   /** by which vms become idle: no time passes unless a test says so */
   readonly idleClock = new ManualClock()
   readonly snapshots: SnapshotService
+  readonly snapshotRestores: SnapshotRestores
   readonly cgroups: RecordedCgroups
   readonly pageServers: FakePageServers
   readonly events: Event[] = []
@@ -82,6 +84,7 @@ export class TestEngine implements AsyncDisposable {
     this.forks = new ForkService(this.parts)
     this.idle = new IdlePauses(this.parts, this.idleClock)
     this.snapshots = new SnapshotService(this.parts)
+    this.snapshotRestores = new SnapshotRestores(this.parts)
     context.events.subscribe(undefined, (event) => void this.events.push(event))
   }
 
