@@ -41,6 +41,23 @@ test('a vm is saved; the snapshot is listed, inspected and removed', async () =>
   assert.match((await runCli(harness, ['snapshot', 'rm', 'frist'])).stderr, /there is no snapshot “frist”/)
 })
 
+test('a snapshot is restored: as new vms, or as the vm itself when that does not run', async () => {
+  await using harness = await withVm()
+  await runCli(harness, ['snapshot', 'create', 'web', '--name', 'first'])
+  const one = await runCli(harness, ['snapshot', 'restore', 'first', '--as', 'again'])
+  assert.match(one.stdout, /^NAME.*\nagain /)
+  assert.match(one.stderr, /memory follows while it runs/)
+  const several = await runCli(harness, ['snapshot', 'restore', 'first', '-n', '2', '--name-prefix', 'ci', '-q'])
+  assert.equal(several.stdout, 'ci-0\nci-1\n')
+  const itself = await runCli(harness, ['snapshot', 'restore', 'first'])
+  assert.equal(itself.code, 4)
+  assert.match(itself.stderr, /cannot restore web: it is running/)
+  assert.equal((await runCli(harness, ['snapshot', 'restore', 'first', '--lazy', '--eager'])).code, 2)
+  assert.equal((await runCli(harness, ['snapshot', 'restore', 'first', '--as', 'x', '-n', '2'])).code, 2)
+  const listed = JSON.parse((await runCli(harness, ['snapshot', 'inspect', 'first'])).stdout)
+  assert.equal(listed.restoreCount, 3)
+})
+
 test('a snapshot goes into a file whole or not at all, and comes back', async () => {
   await using harness = await withVm()
   const dir = await mkdtemp(join(tmpdir(), 'ramet-export-'))
