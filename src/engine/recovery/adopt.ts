@@ -14,7 +14,7 @@ import type { VmRecord } from '../records.ts'
 import type { Changes } from '../registry.ts'
 import { placeDisks, removeWaitingDisks } from '../restore/place-disks.ts'
 import { wakeAdopted } from '../restore/resume-suspended.ts'
-import { releaseCheckpoint } from '../restore/suspended-files.ts'
+import { releaseCheckpoint, releaseSpent } from '../restore/suspended-files.ts'
 import { liveStates } from '../state.ts'
 import { describeEnd } from '../vm/guest-end.ts'
 import { endAllOf } from '../vm/release-vm.ts'
@@ -143,6 +143,7 @@ async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Pr
   if (!paused && vm.state !== 'running')
     await settle(parts, vm, 'running', { ...ttlResumed(vm, nowMs), ...awakened }, true)
   handOver(parts.context, vm.id)
+  await releaseSpent(parts.context, vm.id)
   await parts.ports.publishAll(parts.context.vms.find(vm.id), 'again')
 }
 

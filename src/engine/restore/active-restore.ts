@@ -33,6 +33,7 @@ export class ActiveRestore {
   /** told of each news of how far it is */
   readonly watchers = new Set<(stats: RestoreStats) => void>()
   readonly beganAtMs = performance.now()
+  readonly #settled = Promise.withResolvers<void>()
   readonly #over = Promise.withResolvers<RestoreEnd>()
   #end: RestoreEnd | undefined
 
@@ -50,6 +51,15 @@ export class ActiveRestore {
   /** resolves at its end */
   get over(): Promise<RestoreEnd> {
     return this.#over.promise
+  }
+
+  /** resolves when what it came from has been let go of too: whoever writes the next checkpoint writes it there */
+  get settled(): Promise<void> {
+    return this.#settled.promise
+  }
+
+  settle(): void {
+    this.#settled.resolve()
   }
 
   finish(end: RestoreEnd): void {

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { RametError } from '../../shared/errors.ts'
 import type { VmRecord } from '../records.ts'
 import { TestEngine } from '../testing/test-engine.ts'
+import { waitingDiskFile } from './place-disks.ts'
 import { checkpointFile } from './restore-request.ts'
 
 /** A vm on disk, as a pause would have left it; its guest arrives as soon as a page server is asked for it. */
@@ -215,4 +216,70 @@ test('the next daemon follows a restore that the last one began', async () => {
   const done = untilRestore(engine, 'done')
   engine.pageServers.newest.tell('completed')
   await done
+})
+
+/** A resumption whose agent says nothing, of a vm whose memory has all come by then. */
+async function completeButUnanswered(engine: TestEngine): Promise<VmRecord> {
+  const { id } = await suspended(engine)
+  const applied = Promise.withResolvers<void>()
+  engine.vmm.interfere = (what) => {
+    if (what !== 'identity.apply') return
+    applied.resolve()
+    return new Promise<never>(() => {})
+  }
+  const { done } = await engine.vms.resume(id)
+  done.catch(() => {})
+  await applied.promise
+  engine.pageServers.newest.tell('completed')
+  await engine.parts.restores.complete(id, quiet)
+  return engine.context.vms.find(id)
+}
+
+test('a guest that runs is not ended by the next daemon, though its file is of no more use', async () => {
+  await using first = await TestEngine.open()
+  const { id, state, restore } = await completeButUnanswered(first)
+  assert.deepEqual([state, restore?.state], ['restoring', 'done'])
+  first.vmm.interfere = () => {}
+  const { engine } = await first.restart()
+  await using _ = engine
+  const vm = engine.context.vms.find(id)
+  assert.equal(vm.state, 'running')
+  assert.equal(vm.suspended, undefined)
+  assert.ok(!existsSync(engine.context.paths.suspended(id)))
+})
+
+test('memory that has all come before the guest goes on leaves no file behind', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await suspended(engine)
+  engine.vmm.interfere = async (what) => {
+    if (what !== 'set_link' || engine.context.vms.find(id).suspended?.resumedAtMs !== undefined) return
+    engine.pageServers.newest.tell('completed')
+    await engine.parts.restores.complete(id, quiet)
+  }
+  await (await engine.vms.resume(id)).done
+  assert.equal(engine.context.vms.find(id).suspended, undefined)
+  assert.ok(!existsSync(engine.context.paths.suspended(id)))
+})
+
+test('whoever needs all memory also waits until its file has gone, where the next one is written', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await resumed(engine)
+  engine.pageServers.newest.tell('completed')
+  await engine.parts.restores.complete(id, quiet)
+  assert.ok(!existsSync(engine.context.paths.suspended(id)))
+})
+
+test('a vm that gives up its memory on the way back to a snapshot has the disks of that moment', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await suspended(engine)
+  const { context } = engine
+  const dir = context.paths.vm(id)
+  const disks = [{ sizeBytes: 2 ** 30 }]
+  await writeFile(join(dir, 'disk0.qcow2'), 'old')
+  await writeFile(join(dir, 'disk0.1.qcow2'), 'over the old one')
+  await writeFile(join(dir, waitingDiskFile(0)), 'of the snapshot')
+  await context.vms.update(id, ({ suspended: at }) => (at ? { disks, suspended: { ...at, placing: true } } : {}))
+  await (await engine.vms.kill(id)).done
+  assert.equal(await readFile(join(dir, 'disk0.qcow2'), 'utf8'), 'of the snapshot')
+  assert.ok(!existsSync(join(dir, 'disk0.1.qcow2')))
 })

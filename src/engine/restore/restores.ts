@@ -17,7 +17,7 @@ import { marks, publicReport } from './figures.ts'
 import type { PageServer } from './page-server.ts'
 import { PageServerLink } from './page-server-link.ts'
 import { restoreRequest } from './restore-request.ts'
-import { releaseCheckpoint } from './suspended-files.ts'
+import { releaseSpent } from './suspended-files.ts'
 
 /** What a vm is restored from, and how. */
 export interface RestorePlan {
@@ -170,7 +170,8 @@ export class Restores {
    */
   async complete(vmId: string, handle: Pick<OperationHandle, 'signal' | 'progress'>): Promise<void> {
     const active = this.#active.get(vmId)
-    if (active === undefined || active.end === 'completed') return
+    if (active === undefined) return
+    if (active.end === 'completed') return active.settled
     const { signal } = handle
     signal.throwIfAborted()
     const stopped = Promise.withResolvers<never>()
@@ -188,6 +189,7 @@ export class Restores {
       await active.server?.hurry(active.record.id).then(tell, () => {})
       const end = await Promise.race([active.over, stopped.promise])
       if (end === 'ended') throw active.failure()
+      await active.settled
     } finally {
       active.watchers.delete(tell)
       signal.removeEventListener('abort', onAbort)
@@ -240,9 +242,10 @@ export class Restores {
     if (qmp !== undefined) await endRescue(qmp).catch(() => {})
     this.#context.measure({ kind: 'restore', outcome: 'completed', figures: active.record.now })
     await this.#store(active)
+    await this.#releaseSource(active)
+    active.settle()
     await active.server?.drop(active.record.id).catch(() => {})
     this.onOver(active.record)
-    await this.#releaseSource(active)
   }
 
   async #ended(active: ActiveRestore): Promise<void> {
@@ -257,10 +260,9 @@ export class Restores {
 
   /** A checkpoint that only this vm was restored from is of no more use when it runs on its own, or is gone. */
   async #releaseSource(active: ActiveRestore): Promise<void> {
-    const vm = this.#context.vms.get(active.vm.id)
-    if (vm?.suspended?.resumedAtMs === undefined) return
-    await releaseCheckpoint(this.#context, vm.id).catch((error: unknown) =>
-      this.#context.log.warn({ vm: vm.name, error: asRametError(error).message }, 'a checkpoint was not removed'),
+    const { id, name } = active.vm
+    await releaseSpent(this.#context, id).catch((error: unknown) =>
+      this.#context.log.warn({ vm: name, error: asRametError(error).message }, 'a checkpoint was not removed'),
     )
   }
 

@@ -26,7 +26,7 @@ import type { VmRuntime } from '../vm/vm-runtime.ts'
 import { failureOf, transition } from '../vm-states.ts'
 import { bringBack, type Manner } from './bring-back.ts'
 import { placeDisks } from './place-disks.ts'
-import { releaseCheckpoint } from './suspended-files.ts'
+import { releaseCheckpoint, releaseSpent } from './suspended-files.ts'
 
 /**
  * Lets a vm go on that was paused to disk. It runs before its memory has come back; the file is removed when it has.
@@ -82,9 +82,9 @@ interface Restored {
 /** As far as the guest being there, standing; its links are down and its workload, as a rule, frozen. */
 async function restore(parts: EngineParts, vm: VmRecord, manner: Manner, handle: OperationHandle): Promise<Restored> {
   const { context } = parts
+  await placeDisks(context, vm)
   checkMemoryFor(vm.machine.memoryBytes + vmmOverheadBytes, `resuming ${vm.name}`)
   handle.progress({ stage: 'restoring', message: `${vm.name} comes back from disk` })
-  await placeDisks(context, vm)
   await parts.settling.settleStopped(vm, handle.signal)
   const manifest = await parts.images.manifest(vm.imageId)
   await parts.fingerprints.check(vm)
@@ -163,7 +163,7 @@ export async function wakeAdopted(parts: EngineParts, vm: VmRecord, runtime: VmR
 
 async function settle(parts: EngineParts, id: string, changes: Changes<VmRecord>): Promise<VmRecord> {
   const { context } = parts
-  const running = await transition(context, id, 'started', (record) => ({
+  await transition(context, id, 'started', (record) => ({
     ...ttlResumed(record, context.clock.nowMs()),
     ...changes,
     failure: undefined,
@@ -171,8 +171,8 @@ async function settle(parts: EngineParts, id: string, changes: Changes<VmRecord>
   }))
   parts.ttl.reschedule()
   parts.settling.schedule()
-  // Nothing comes from there any more, where all of it was loaded before.
-  if (running.restore === undefined) await releaseCheckpoint(context, id)
+  // Where all of it was loaded before, or has come meanwhile.
+  await releaseSpent(context, id)
   return context.vms.find(id)
 }
 
@@ -204,6 +204,7 @@ async function standStill(parts: EngineParts, { vm, runtime }: Restored): Promis
       ...frozen,
       stateReason: 'it came back from disk, but its agent did not answer',
     }))
+    await releaseSpent(context, vm.id)
   } catch (error) {
     context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a vm that came back could not be paused')
   }
@@ -221,4 +222,5 @@ async function settleEnded(parts: EngineParts, vm: VmRecord, runtime: VmRuntime)
     stoppedAtMs: context.clock.nowMs(),
     failure: failureOf(context, { reason, message, consoleLines }),
   })
+  await releaseCheckpoint(context, vm.id)
 }

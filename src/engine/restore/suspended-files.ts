@@ -1,5 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises'
 import type { EngineContext } from '../context.ts'
+import { placeDisks } from './place-disks.ts'
 
 /** Makes the directory for the checkpoint of a vm; only the daemon can write there, unlike in the vm's own. */
 export async function makeSuspendedDirectory({ paths }: EngineContext, vmId: string): Promise<string> {
@@ -12,6 +13,21 @@ export async function makeSuspendedDirectory({ paths }: EngineContext, vmId: str
 
 /** The memory that a vm had when it was paused to disk is of no more use. Can be repeated after a crash. */
 export async function releaseCheckpoint(context: EngineContext, vmId: string): Promise<void> {
-  if (context.vms.get(vmId)?.suspended !== undefined) await context.vms.update(vmId, { suspended: undefined })
+  const vm = context.vms.get(vmId)
+  if (vm?.suspended !== undefined) {
+    // Of a vm that went back to a snapshot: its memory is given up, its disks are of that moment all the same.
+    await placeDisks(context, vm)
+    await context.vms.update(vmId, { suspended: undefined })
+  }
   await rm(context.paths.suspended(vmId), { recursive: true, force: true })
+}
+
+/**
+ * The same for a vm that has run since, where nothing comes from there any more. While it is `restoring` its record is
+ * all that tells a later daemon that its guest runs, so it is kept until that has another state.
+ */
+export async function releaseSpent(context: EngineContext, vmId: string): Promise<void> {
+  const { restore, state, suspended } = context.vms.get(vmId) ?? {}
+  if (suspended?.resumedAtMs === undefined || state === 'restoring') return
+  if (restore === undefined || restore.state === 'done') await releaseCheckpoint(context, vmId)
 }
