@@ -18,3 +18,9 @@ test('when all are taken there is no capacity', () => {
     (error) => isRametError(error, 'NO_CAPACITY'),
   )
 })
+
+test('a seat of another host is taken only where it is one of this host too', () => {
+  const seats = new Seats([firstSeat])
+  const claimed = [firstSeat, 0, 1, lastSeat + 1, 2 ** 24, lastSeat, lastSeat].map((seat) => seats.claim(seat))
+  assert.deepEqual(claimed, [false, false, false, false, false, true, false])
+})

@@ -1,4 +1,4 @@
-import { freeSeat } from '../fork/seat.ts'
+import { firstSeat, freeSeat, lastSeat } from '../fork/seat.ts'
 import { RametError } from '../shared/errors.ts'
 
 /** Which seats of this host are taken: by vms that exist, running or not, and by armed children. */
@@ -18,9 +18,9 @@ export class Seats {
     return seat
   }
 
-  /** Takes this very seat. @returns whether it was free */
+  /** Takes this very seat, which may come from another host. @returns whether it is one, and was free */
   claim(seat: number): boolean {
-    if (this.#taken.has(seat)) return false
+    if (seat < firstSeat || seat > lastSeat || this.#taken.has(seat)) return false
     this.#taken.add(seat)
     return true
   }
