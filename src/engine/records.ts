@@ -72,6 +72,8 @@ export interface VmRecord {
   frozenAtFork?: false
   /** its workload is frozen in it while it is paused, since it was forked so: to be thawed when it goes on */
   frozenWhilePaused?: true
+  /** its guest came back from disk and was not told so: identity, clock and links are to follow when it goes on */
+  untold?: true
   /** while it is captured: it was paused before, and is to be so again */
   capturedPaused?: true
   hostname: string

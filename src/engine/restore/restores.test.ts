@@ -200,8 +200,35 @@ test('an agent that does not answer leaves the vm paused with its workload froze
   assert.equal(vm.state, 'paused')
   assert.equal(vm.frozenWhilePaused, true)
   isDeaf = false
+  const { calls } = engine.vmm.of(id)
+  calls.length = 0
   await (await engine.vms.resume(id)).done
-  assert.ok(engine.vmm.of(id).calls.includes('thaw'))
+  const told = ['cont', 'identity.apply', 'thaw', 'set_link']
+  assert.deepEqual(
+    calls.filter((call) => told.includes(call)),
+    told,
+  )
+  await (await engine.vms.pause(id, { toDisk: false })).done
+  calls.length = 0
+  await (await engine.vms.resume(id)).done
+  assert.ok(!calls.includes('identity.apply'), 'it is told once')
+})
+
+test('a vm is killed at once while it comes back', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await completeButUnanswered(engine)
+  await (await engine.vms.kill(id)).done
+  assert.equal(engine.context.vms.find(id).state, 'stopped')
+  assert.ok(!existsSync(engine.context.paths.suspended(id)))
+})
+
+test('a vm is killed at once while it waits for memory to be paused', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await resumed(engine)
+  const { done } = await engine.vms.pause(id, { toDisk: true })
+  done.catch(() => {})
+  await (await engine.vms.kill(id)).done
+  assert.equal(engine.context.vms.find(id).state, 'stopped')
 })
 
 test('the next daemon follows a restore that the last one began', async () => {

@@ -198,10 +198,12 @@ async function standStill(parts: EngineParts, { vm, runtime }: Restored): Promis
     if (!isRunning(runtime.qemu.identity)) return await settleEnded(parts, vm, runtime)
     await pauseGuest(runtime.qemu)
     const frozen = vm.suspended?.frozen ? { frozenWhilePaused: true as const } : {}
+    const untold = vm.identity === 'none' ? {} : { untold: true as const }
     if (vm.identity !== 'none') runtime.guest.connect()
     await transition(context, vm.id, 'paused', (record) => ({
       ...ttlPaused(record, context.clock.nowMs()),
       ...frozen,
+      ...untold,
       stateReason: 'it came back from disk, but its agent did not answer',
     }))
     await releaseSpent(context, vm.id)

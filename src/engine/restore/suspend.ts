@@ -141,6 +141,7 @@ function suspension(
     suspended: { ...checkpoint, atMs, ...(isFrozen ? { frozen: true as const } : {}) },
     capturedPaused: undefined,
     frozenWhilePaused: undefined,
+    untold: undefined,
     restore: undefined,
     stateReason: undefined,
   }

@@ -4,11 +4,13 @@ import { thaw } from '../../agent/freeze.ts'
 import { shutDown } from '../../agent/shutdown.ts'
 import type { OperationKind } from '../../api/operation.ts'
 import type { VmStop } from '../../api/vm-create.ts'
+import { setLinks } from '../../fork/capture.ts'
 import { pauseGuest, resumeGuest } from '../../qemu/incoming.ts'
 import { asRametError, RametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import { isBeingForked } from '../fork/being-forked.ts'
-import { requireAgent } from '../guest/agentless.ts'
+import { linksUp, requireAgent } from '../guest/agentless.ts'
+import { identify } from '../guest/identify.ts'
 import type { OperationHandle } from '../operations.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
@@ -54,15 +56,19 @@ export async function pauseVm(parts: EngineParts, id: string, because: PauseReas
 }
 
 /**
- * Lets a paused guest go on, and its workload, which a fork may have left frozen in it.
+ * Lets a paused guest go on, and its workload, which a fork may have left frozen in it; one that came back from disk is
+ * told so first, if it has not been.
  *
- * @throws RametError when the workload could not be thawed; the guest executes then
+ * @throws RametError when the workload could not be thawed, or the guest be told; it executes then
  */
-async function wake(vm: VmRecord, runtime: VmRuntime): Promise<Changes<VmRecord>> {
+async function wake(parts: EngineParts, vm: VmRecord, runtime: VmRuntime): Promise<Changes<VmRecord>> {
   await resumeGuest(runtime.qemu)
-  if (!vm.frozenWhilePaused) return {}
-  await thaw(await runtime.guest.session())
-  return { frozenWhilePaused: undefined }
+  if (!vm.frozenWhilePaused && !vm.untold) return {}
+  const session = await runtime.guest.session()
+  if (vm.untold) await identify(parts.context, parts.identity, vm, session)
+  if (vm.frozenWhilePaused) await thaw(session)
+  if (vm.untold && linksUp(vm)) await setLinks(runtime.qemu, vm.nics, true)
+  return { frozenWhilePaused: undefined, untold: undefined }
 }
 
 /** Lets the guest go on, and tells it what time it is by now. */
@@ -72,7 +78,7 @@ export async function resumeVm(parts: EngineParts, id: string): Promise<VmRecord
   const vm = await transition(context, id, 'resume')
   let awake: Changes<VmRecord>
   try {
-    awake = await wake(vm, runtime)
+    awake = await wake(parts, vm, runtime)
   } catch (error) {
     await pauseGuest(runtime.qemu).catch(() => {})
     await transition(context, id, 'paused')
@@ -111,7 +117,7 @@ export async function stopVm(
   const deadline = AbortSignal.any([AbortSignal.timeout(timeoutMs), handle.signal])
   let awake: Changes<VmRecord> = {}
   try {
-    if (before.state === 'paused') awake = await wake(before, runtime)
+    if (before.state === 'paused') awake = await wake(parts, before, runtime)
     await shutDown(await runtime.guest.session(deadline), { signal: deadline })
     await endWithin(runtime, deadline)
   } catch (error) {
@@ -164,7 +170,7 @@ export async function killVm(parts: EngineParts, id: string): Promise<VmRecord> 
 
 /**
  * Called before waiting for the vm's lock: what is under way on a vm that shall end need not come to its end
- * first. A start or a stop is cancelled; a fork or a capture, which is more than this vm, loses its QEMU.
+ * first. What goes on on it alone is cancelled; a fork or a capture, which is more than this vm, loses its QEMU.
  */
 export function cutShort(parts: EngineParts, vm: VmRecord, kinds: readonly OperationKind[]): void {
   const { context } = parts

@@ -66,6 +66,7 @@ const cleared: Changes<VmRecord> = {
   // Nothing of the fork's moment is in memory any more.
   frozenAtFork: undefined,
   frozenWhilePaused: undefined,
+  untold: undefined,
   capturedPaused: undefined,
   restore: undefined,
   process: undefined,

@@ -162,7 +162,7 @@ export class VmService {
   }
 
   kill(ref: string, call?: CallContext): Promise<Action<Vm>> {
-    cutShort(this.#parts, this.#parts.context.vms.find(ref), ['vm.start', 'vm.stop'])
+    cutShort(this.#parts, this.#parts.context.vms.find(ref), endable)
     return this.#act(ref, 'vm.kill', 'kill', call, (vm) => killVm(this.#parts, vm.id))
   }
 
@@ -171,7 +171,7 @@ export class VmService {
     const vm = context.vms.find(ref)
     if (!force && next(vm.state, 'remove') === undefined) throw illegal(vm.name, vm.state, 'remove')
     const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
-    if (force) cutShort(this.#parts, vm, ['vm.create', 'vm.clone', 'vm.start', 'vm.stop'])
+    if (force) cutShort(this.#parts, vm, ['vm.create', 'vm.clone', ...endable])
     return context.operations.begin('vm.remove', target, call, () =>
       this.#parts.runtimes.exclusively(vm.id, async () => {
         // Somebody else may have removed it while this waited for its turn.
@@ -278,5 +278,8 @@ export class VmService {
 function checkAtRest(vm: VmRecord): void {
   if (!['created', 'stopped', 'failed'].includes(vm.state)) throw illegal(vm.name, vm.state, 'clone')
 }
+
+/** What a vm that shall end at once does not first do to its end: each may wait for its guest, or for memory to come. */
+const endable = ['vm.start', 'vm.stop', 'vm.pause', 'vm.resume'] as const
 
 const consolePollMs = 500
