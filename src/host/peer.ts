@@ -37,7 +37,8 @@ export function peerPid(socket: Socket): number {
 export function requirePeer(socket: Socket, expected: ProcessIdentity, path: string): void {
   const pid = peerPid(socket)
   if (pid === expected.pid && isRunning(expected)) return
-  if (pid === expected.pid) throw new RametError('VMM_FAILED', { message: `this vm's QEMU (${pid}) has ended` })
+  if (pid === expected.pid)
+    throw new RametError('VMM_FAILED', { message: `this vm's QEMU (${pid}) has ended`, details: { lost: true } })
   throw new RametError('VMM_FAILED', {
     message: `at ${path} listens process ${pid}, not this vm's QEMU (${expected.pid}): the socket was replaced`,
     remediation: 'Its QEMU may be under the control of its guest: remove the vm, and do not trust what it held.',

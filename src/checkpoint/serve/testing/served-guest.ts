@@ -145,7 +145,9 @@ export function outcome(client: PageServerClient, restoreId: string): Promise<No
 
 /** Reads guest memory as the guest's devices do: what is missing is asked for. */
 export async function readGuest(qemu: QemuProcess, offsetBytes: number, lengthBytes: number): Promise<Buffer> {
-  await qemu.qmp.execute('pmemsave', { val: offsetBytes, size: lengthBytes, filename: 'read' })
+  const args = { val: offsetBytes, size: lengthBytes, filename: 'read' }
+  // Each page is waited for in turn, which on a busy host takes long.
+  await qemu.qmp.execute('pmemsave', args, { timeoutMs: 120_000 })
   return readFileSync(join(qemu.dir, 'read'))
 }
 
