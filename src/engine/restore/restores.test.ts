@@ -310,3 +310,24 @@ test('a vm that gives up its memory on the way back to a snapshot has the disks 
   assert.equal(await readFile(join(dir, 'disk0.qcow2'), 'utf8'), 'of the snapshot')
   assert.ok(!existsSync(join(dir, 'disk0.1.qcow2')))
 })
+
+test('a guest that the next daemon cannot tell that it came back stands until somebody resumes it', async () => {
+  await using first = await TestEngine.open()
+  const { id } = await completeButUnanswered(first)
+  first.vmm.interfere = (what) => {
+    if (what === 'identity.apply') throw new Error('deaf')
+  }
+  const { engine } = await first.restart()
+  await using _ = engine
+  const { state, frozenWhilePaused } = engine.context.vms.find(id)
+  assert.deepEqual([state, frozenWhilePaused], ['paused', true])
+  engine.vmm.interfere = () => {}
+  const { calls } = engine.vmm.of(id)
+  calls.length = 0
+  await (await engine.vms.resume(id)).done
+  const told = ['cont', 'identity.apply', 'thaw', 'set_link']
+  assert.deepEqual(
+    calls.filter((call) => told.includes(call)),
+    told,
+  )
+})

@@ -144,20 +144,40 @@ async function letWork({ vm, runtime }: Pick<Restored, 'vm' | 'runtime'>, sessio
 }
 
 /**
- * The same for a vm whose daemon died while it came back: its guest runs, and what it has been told is not known. One
- * that cannot be told now runs on; when it is paused and resumed its workload is thawed.
+ * The same for a vm whose daemon died while it came back: its guest runs, and what it has been told is not known.
+ *
+ * @returns what its record says of one that stands, since it could not be told now; undefined for one that runs on
  */
-export async function wakeAdopted(parts: EngineParts, vm: VmRecord, runtime: VmRuntime): Promise<void> {
+export async function wakeAdopted(
+  parts: EngineParts,
+  vm: VmRecord,
+  runtime: VmRuntime,
+): Promise<Changes<VmRecord> | undefined> {
   const { context } = parts
-  if (vm.identity === 'none') return
+  if (vm.identity === 'none') return undefined
   try {
     const session = await runtime.guest.session()
     await identify(context, parts.identity, vm, session)
     parts.restores.mark(vm.id, 'ready')
     await letWork({ vm, runtime }, session)
+    return undefined
   } catch (error) {
     context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a vm that came back could not be told so')
-    if (vm.suspended?.frozen) await context.vms.update(vm.id, { frozenWhilePaused: true })
+    // One that cannot even be paused is no worse off running.
+    const stands = await pauseGuest(runtime.qemu).then(
+      () => true,
+      () => false,
+    )
+    return stands ? standing(vm) : undefined
+  }
+}
+
+/** What the record of a vm says whose guest has run, but could not be told what it must know. */
+function standing({ identity, suspended }: VmRecord): Changes<VmRecord> {
+  return {
+    ...(suspended?.frozen ? { frozenWhilePaused: true as const } : {}),
+    ...(identity === 'none' ? {} : { untold: true as const }),
+    stateReason: 'it came back from disk, but its agent did not answer',
   }
 }
 
@@ -197,14 +217,10 @@ async function standStill(parts: EngineParts, { vm, runtime }: Restored): Promis
     if (context.vms.get(vm.id)?.state !== 'restoring') return
     if (!isRunning(runtime.qemu.identity)) return await settleEnded(parts, vm, runtime)
     await pauseGuest(runtime.qemu)
-    const frozen = vm.suspended?.frozen ? { frozenWhilePaused: true as const } : {}
-    const untold = vm.identity === 'none' ? {} : { untold: true as const }
     if (vm.identity !== 'none') runtime.guest.connect()
     await transition(context, vm.id, 'paused', (record) => ({
       ...ttlPaused(record, context.clock.nowMs()),
-      ...frozen,
-      ...untold,
-      stateReason: 'it came back from disk, but its agent did not answer',
+      ...standing(vm),
     }))
     await releaseSpent(context, vm.id)
   } catch (error) {
