@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import { RametError } from '../../shared/errors.ts'
 import type { VmRecord } from '../records.ts'
 import { TestEngine } from '../testing/test-engine.ts'
@@ -294,6 +295,14 @@ test('whoever needs all memory also waits until its file has gone, where the nex
   engine.pageServers.newest.tell('completed')
   await engine.parts.restores.complete(id, quiet)
   assert.ok(!existsSync(engine.context.paths.suspended(id)))
+})
+
+test('a vm that ends before its memory has come leaves no file behind', { timeout: 20_000 }, async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await resumed(engine)
+  engine.vmm.of(id).crash()
+  while (existsSync(engine.context.paths.suspended(id))) await setImmediate()
+  assert.equal(engine.context.vms.find(id).suspended, undefined)
 })
 
 test('a vm that gives up its memory on the way back to a snapshot has the disks of that moment', async () => {

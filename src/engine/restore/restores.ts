@@ -261,7 +261,7 @@ export class Restores {
   /** A checkpoint that only this vm was restored from is of no more use when it runs on its own, or is gone. */
   async #releaseSource(active: ActiveRestore): Promise<void> {
     const { id, name } = active.vm
-    await releaseSpent(this.#context, id).catch((error: unknown) =>
+    await releaseSpent(this.#context, id, active.record.id).catch((error: unknown) =>
       this.#context.log.warn({ vm: name, error: asRametError(error).message }, 'a checkpoint was not removed'),
     )
   }

@@ -25,9 +25,11 @@ export async function releaseCheckpoint(context: EngineContext, vmId: string): P
 /**
  * The same for a vm that has run since, where nothing comes from there any more. While it is `restoring` its record is
  * all that tells a later daemon that its guest runs, so it is kept until that has another state.
+ *
+ * @param overId of a restore that is over, whatever the record says of it yet
  */
-export async function releaseSpent(context: EngineContext, vmId: string): Promise<void> {
+export async function releaseSpent(context: EngineContext, vmId: string, overId?: string): Promise<void> {
   const { restore, state, suspended } = context.vms.get(vmId) ?? {}
   if (suspended?.resumedAtMs === undefined || state === 'restoring') return
-  if (restore === undefined || restore.state === 'done') await releaseCheckpoint(context, vmId)
+  if (restore === undefined || restore.state === 'done' || restore.id === overId) await releaseCheckpoint(context, vmId)
 }
