@@ -32,6 +32,8 @@ export class ActiveRestore {
   recovering: Promise<void> | undefined
   /** told of each news of how far it is */
   readonly watchers = new Set<(stats: RestoreStats) => void>()
+  /** called to have those who wait for its end wait no more */
+  readonly waiting = new Set<(reason: unknown) => void>()
   readonly beganAtMs = performance.now()
   readonly #settled = Promise.withResolvers<void>()
   readonly #over = Promise.withResolvers<RestoreEnd>()

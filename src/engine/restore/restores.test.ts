@@ -4,6 +4,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
+import { SnapshotCreate } from '../../api/snapshot.ts'
 import { RametError } from '../../shared/errors.ts'
 import type { VmRecord } from '../records.ts'
 import { TestEngine } from '../testing/test-engine.ts'
@@ -163,12 +164,12 @@ test('nobody waits for memory that cannot come', async () => {
   await assert.rejects(completing, { code: 'CHECKPOINT_DAMAGED' })
 })
 
-test('a vm whose QEMU ends meanwhile is of no interest to the page server any more', async () => {
+test('a vm that is killed meanwhile is of no interest to the page server any more', async () => {
   await using engine = await TestEngine.open()
   const vm = await resumed(engine)
-  const completing = engine.parts.restores.complete(vm.id, quiet)
+  const completing = assert.rejects(engine.parts.restores.complete(vm.id, quiet), { code: 'CANCELLED' })
   await (await engine.vms.kill(vm.id)).done
-  await assert.rejects(completing, { code: 'VMM_FAILED' })
+  await completing
   const { context, pageServers } = engine
   assert.deepEqual(pageServers.newest.dropped, [vm.restore?.id])
   assert.equal(context.vms.find(vm.id).state, 'stopped')
@@ -230,6 +231,17 @@ test('a vm is killed at once while it waits for memory to be paused', async () =
   done.catch(() => {})
   await (await engine.vms.kill(id)).done
   assert.equal(engine.context.vms.find(id).state, 'stopped')
+})
+
+test('a vm is killed at once while its memory is fetched for a snapshot', async () => {
+  await using engine = await TestEngine.open()
+  const vm = await resumed(engine)
+  const { done } = await engine.snapshots.create(vm, SnapshotCreate.parse({}))
+  const failed = assert.rejects(done, { code: 'CANCELLED' })
+  while (engine.pageServers.newest.hurried.length === 0) await setImmediate()
+  await (await engine.vms.kill(vm.id)).done
+  await failed
+  assert.equal(engine.context.vms.find(vm.id).state, 'stopped')
 })
 
 test('the next daemon follows a restore that the last one began', async () => {
@@ -300,7 +312,9 @@ test('whoever needs all memory also waits until its file has gone, where the nex
 test('a vm that ends before its memory has come leaves no file behind', { timeout: 20_000 }, async () => {
   await using engine = await TestEngine.open()
   const { id } = await resumed(engine)
+  const completing = assert.rejects(engine.parts.restores.complete(id, quiet), { code: 'VMM_FAILED' })
   engine.vmm.of(id).crash()
+  await completing
   while (existsSync(engine.context.paths.suspended(id))) await setImmediate()
   assert.equal(engine.context.vms.find(id).suspended, undefined)
 })

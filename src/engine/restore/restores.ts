@@ -183,6 +183,7 @@ export class Restores {
       handle.progress({ stage: 'filling', fraction: 1 - missingPages / Math.max(1, neededPages), message })
     }
     active.watchers.add(tell)
+    active.waiting.add(stopped.reject)
     try {
       active.hurried = true
       // Without a server it is the next one that is told.
@@ -192,8 +193,14 @@ export class Restores {
       await active.settled
     } finally {
       active.watchers.delete(tell)
+      active.waiting.delete(stopped.reject)
       signal.removeEventListener('abort', onAbort)
     }
+  }
+
+  /** The vm is to end: nobody waits for its memory any more. @param why what they fail with */
+  interrupt(vmId: string, why: RametError): void {
+    for (const stop of this.#active.get(vmId)?.waiting ?? []) stop(why)
   }
 
   /** How the restore of a vm stands right now; undefined when this daemon has none in its care. */

@@ -174,7 +174,9 @@ export async function killVm(parts: EngineParts, id: string): Promise<VmRecord> 
  */
 export function cutShort(parts: EngineParts, vm: VmRecord, kinds: readonly OperationKind[]): void {
   const { context } = parts
-  context.operations.cancelOn(vm.id, kinds, `${vm.name} was killed or removed meanwhile`)
+  const message = `${vm.name} was killed or removed meanwhile`
+  context.operations.cancelOn(vm.id, kinds, message)
+  parts.restores.interrupt(vm.id, new RametError('CANCELLED', { message }))
   if (vm.state !== 'capturing' && !isBeingForked(vm)) return
   parts.runtimes
     .get(vm.id)
