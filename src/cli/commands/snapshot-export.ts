@@ -1,6 +1,7 @@
 import { createWriteStream } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { pipeline } from 'node:stream/promises'
+import { RametError } from '../../shared/errors.ts'
 import { defineCommand, required } from '../command.ts'
 import { note } from '../io.ts'
 import { resolveSnapshot } from '../resolve.ts'
@@ -34,9 +35,20 @@ export default defineCommand({
       await rename(partial, args.file)
     } catch (error) {
       await rm(partial, { force: true })
-      throw error
+      if (!isFileError(error)) throw error
+      throw new RametError('INVALID_ARGUMENT', {
+        message: `${args.file} cannot be written`,
+        cause: error,
+        remediation: 'Check the path, and that there is room.',
+      })
     }
     await note(io, `wrote ${args.file}`)
     return undefined
   },
 })
+
+/** Whether the file system here refused, rather than the daemon, its connection, or whoever interrupted. */
+function isFileError(error: unknown): boolean {
+  if (!(error instanceof Error) || !('code' in error)) return false
+  return 'path' in error || ['ENOSPC', 'EDQUOT', 'EFBIG', 'EIO'].includes(String(error.code))
+}
