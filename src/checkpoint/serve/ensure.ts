@@ -68,7 +68,7 @@ async function start(options: EnsureOptions): Promise<Started> {
   try {
     const { child, identity } = await (options.spawn ?? spawnDetached)({
       command: process.execPath,
-      args: [programPath(), options.dataDir],
+      args: [...nodeOptions, programPath(), options.dataDir],
       stdio: ['ignore', logFd, logFd],
       env: options.env ?? {},
     })
@@ -80,6 +80,12 @@ async function start(options: EnsureOptions): Promise<Started> {
     closeSync(logFd)
   }
 }
+
+/**
+ * Most of what the server allocates is pages on their way, outside of the heap. With the usual limits Node collects
+ * garbage every few blocks for their sake, which took a third of its processor time.
+ */
+const nodeOptions = ['--max-semi-space-size=32', '--min-semi-space-size=16', '--heap-growing-percent=300']
 
 /** In a checkout it is TypeScript, published JavaScript. */
 function programPath(): string {
