@@ -6,7 +6,7 @@ import { runCommand } from '../../src/agent/run-command.ts'
 import type { AgentSession } from '../../src/agent/session.ts'
 import { workingSetPath } from '../../src/checkpoint/file/working-set.ts'
 import type { PageServerClient } from '../../src/checkpoint/serve/client.ts'
-import type { PolicyName, RestoreRequest } from '../../src/checkpoint/serve/protocol.ts'
+import type { PolicyName, RestoreRequest, RestoreSource } from '../../src/checkpoint/serve/protocol.ts'
 import type { RestoreStats } from '../../src/checkpoint/serve/stats-schema.ts'
 import { armIncoming, loadIncoming, resumeGuest } from '../../src/qemu/incoming.ts'
 import { inheritedFds } from '../../src/qemu/machine.ts'
@@ -72,6 +72,10 @@ export class RestoredGuest implements AsyncDisposable {
 
   static async start(site: Site, moment: Moment, how: RestoreWay): Promise<RestoredGuest> {
     const startMs = performance.now()
+    const source = how.way === 'lazy' ? new Lazy(how.client, moment, how) : how.way
+    const lazy = source instanceof Lazy ? source : undefined
+    // As a daemon does, which knows what is to be restored before there is a QEMU.
+    lazy?.prepare().catch(() => {})
     const stream = how.way === 'full' ? openSync(moment.streamPath, 'r') : undefined
     const guest = await BenchGuest.start(site, {
       diskPath: moment.diskPath,
@@ -79,8 +83,6 @@ export class RestoredGuest implements AsyncDisposable {
       ...(how.way === 'resident' ? { base: moment.base } : {}),
       ...(stream === undefined ? {} : { incomingFd: stream }),
     }).finally(() => stream !== undefined && closeSync(stream))
-    const source = how.way === 'lazy' ? new Lazy(how.client, moment, how) : how.way
-    const lazy = source instanceof Lazy ? source : undefined
     try {
       await guest.connectAhead()
       await armIncoming(guest.qemu)
@@ -192,9 +194,23 @@ class Lazy {
     this.#options = options
   }
 
+  /** Has the server decompress what earlier restores needed first, while QEMU starts. */
+  prepare(): Promise<void> {
+    return this.#client.prepare(this.#source())
+  }
+
+  #source(): RestoreSource {
+    const { policy, storeDelayMs, isRecorded = false } = this.#options
+    const { checkpointPath: path, checkpoint } = this.#moment
+    return {
+      ...{ checkpoint: { path }, digest: checkpoint.digest, policy, storeDelayMs },
+      workingSetPath: isRecorded || policy === 'recorded' ? workingSetPath(path) : null,
+    }
+  }
+
   async begin({ qemu, dir }: BenchGuest): Promise<void> {
-    const { policy, storeDelayMs, fill, isRecorded = false } = this.#options
-    const { checkpointPath, checkpoint, kind } = this.#moment
+    const { fill } = this.#options
+    const { kind } = this.#moment
     const capabilities = ['events', 'postcopy-ram'].map((capability) => ({ capability, state: true }))
     await qemu.qmp.execute('migrate-set-capabilities', { capabilities })
     await qemu.qmp.execute('migrate-incoming', { uri: `unix:${restoreSocket}` })
@@ -203,10 +219,9 @@ class Lazy {
     // Said before there is a guest: it runs as soon as its devices are loaded.
     await qemu.qmp.execute('cont')
     await this.#client.serve({
-      ...{ restoreId: this.#id, vmName: `bench-${kind}`, checkpoint: { path: checkpointPath } },
-      ...{ digest: checkpoint.digest, qemuSocket: join(dir, restoreSocket), qemuProcess: qemu.identity },
-      ...{ policy, fill, storeDelayMs, takeOver: false },
-      workingSetPath: isRecorded || policy === 'recorded' ? workingSetPath(checkpointPath) : null,
+      ...this.#source(),
+      ...{ restoreId: this.#id, vmName: `bench-${kind}`, fill, takeOver: false },
+      ...{ qemuSocket: join(dir, restoreSocket), qemuProcess: qemu.identity },
     })
     await running
   }

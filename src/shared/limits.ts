@@ -292,6 +292,10 @@ export const limits = {
   pageServerFarAheadBlocks: 16,
   /** written to one QEMU and not yet taken by it, before nothing more is read from it */
   pageServerQueueBytes: 16 * MiB,
+  /** of what earlier restores have needed: decompressed before QEMU is connected to */
+  pageServerFirstPages: 6144,
+  /** for which what was prepared is held for the restore that should follow */
+  pageServerWarmMs: 30_000,
   /** that a policy expected and that were not sent yet */
   pageServerExpectedPages: 4096,
   /** after a read that failed for another reason than a damaged file: the first pause, the longest, and how often */

@@ -1,4 +1,5 @@
 import { readIfCached } from '../../host/read-if-cached.ts'
+import type { PageMap as LocalityMap } from '../../memory/page-tables/page-map.ts'
 import { decodeBlock } from '../file/block.ts'
 import type { RangeSource } from '../file/range-source.ts'
 import type { Checkpoint } from '../file/read.ts'
@@ -9,6 +10,8 @@ import type { DecodePool, Priority } from './decode-pool.ts'
 export interface OpenCheckpoint {
   readonly checkpoint: Checkpoint
   readonly source: RangeSource
+  /** read when first asked for */
+  readonly locality: () => Promise<LocalityMap | undefined>
   /** reads that are under way: the source is not closed before they have settled */
   readonly loads: Set<Promise<unknown>>
 }

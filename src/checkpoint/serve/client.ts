@@ -13,6 +13,7 @@ import {
   protocolVersion,
   type RestoreReport,
   type RestoreRequest,
+  type RestoreSource,
   type ServerRequest,
 } from './protocol.ts'
 import type { RestoreStats } from './stats-schema.ts'
@@ -71,6 +72,16 @@ export class PageServerClient {
   /** Of the server. */
   get pid(): number {
     return this.#pid
+  }
+
+  /**
+   * A restore is about to be asked for: what it is expected to need first is decompressed while its QEMU starts. Only time
+   * is lost where this fails, or is left out.
+   *
+   * @throws RametError `CHECKPOINT_DAMAGED`, `CHECKPOINT_UNFIT`, `NOT_FOUND`, `DAEMON_UNREACHABLE`
+   */
+  async prepare({ checkpoint, digest, policy, workingSetPath, storeDelayMs }: RestoreSource): Promise<void> {
+    await this.#ask({ do: 'prepare', source: { checkpoint, digest, policy, workingSetPath, storeDelayMs } })
   }
 
   /**

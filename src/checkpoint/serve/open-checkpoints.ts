@@ -37,8 +37,8 @@ export class OpenCheckpoints {
   }
 }
 
-async function open({ checkpoint, digest, storeDelayMs }: Wanted): Promise<OpenCheckpoint & AsyncDisposable> {
-  const opened = await openSource(checkpoint)
+async function open({ checkpoint: place, digest, storeDelayMs }: Wanted): Promise<OpenCheckpoint & AsyncDisposable> {
+  const opened = await openSource(place)
   try {
     const source = storeDelayMs > 0 ? new DelayedSource(opened, storeDelayMs) : opened
     const loads = new Set<Promise<unknown>>()
@@ -47,7 +47,18 @@ async function open({ checkpoint, digest, storeDelayMs }: Wanted): Promise<OpenC
       await Promise.allSettled(loads)
       await opened[Symbol.asyncDispose]()
     }
-    return { checkpoint: await Checkpoint.open(source, { digest }), source, loads, [Symbol.asyncDispose]: close }
+    const checkpoint = await Checkpoint.open(source, { digest })
+    let map: ReturnType<Checkpoint['readLocality']> | undefined
+    const locality = () => {
+      if (map !== undefined) return map
+      map = checkpoint.readLocality()
+      loads.add(map)
+      map.catch(() => {
+        map = undefined
+      })
+      return map
+    }
+    return { checkpoint, source, locality, loads, [Symbol.asyncDispose]: close }
   } catch (error) {
     await opened[Symbol.asyncDispose]()
     throw error

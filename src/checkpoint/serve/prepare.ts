@@ -9,12 +9,12 @@ import type { Log } from '../../shared/log.ts'
 import type { BlockStore, OpenCheckpoint } from './block-store.ts'
 import type { OpenCheckpoints, WantedBase } from './open-checkpoints.ts'
 import { PageFeed, postcopyBlocks, RomPages } from './page-feed.ts'
-import { pushesWorkingSet } from './policy/choose.ts'
 import type { RestoreRequest } from './protocol.ts'
 import { connectQemu } from './qemu-socket.ts'
-import { Record, readExpected, type WorkingSetFile } from './record.ts'
+import { Record, type WorkingSetFile } from './record.ts'
 import { Restore } from './restore.ts'
 import type { RestoreTally } from './tally.ts'
+import { expectedOf, warmUp } from './warm-up.ts'
 
 /** What restores share. */
 export interface ServeContext {
@@ -50,8 +50,16 @@ export async function prepareRestore(
   const [deviceBlob, romRuns] = await Promise.all([checkpoint.readDeviceState(), checkpoint.readRoms()])
   const roms = new RomPages(romRuns)
   const workingSet = workingSetOf(request, open)
-  const expected = await expectedOf(request, workingSet)
+  const expected = await expectedOf(request, open)
   tally.workingSetPages = expected.length
+  const stopped = new AbortController()
+  opened.defer(() => stopped.abort())
+  const onRead = (storedBytes: number) => {
+    tally.add('blocksRead')
+    tally.add('blockBytesRead', storedBytes)
+  }
+  // Not waited for: what comes first can be pushed while the rest is decompressed.
+  void warmUp({ blocks: context.blocks, open, expected, onRead, signal: stopped.signal })
   const record = new Record(checkpoint.pages.pageCount)
   const parts = {
     ...{ request, open, roms, deviceBlob, tally, record, expected, clock: context.clock, onFailed },
@@ -87,21 +95,11 @@ function workingSetOf(request: RestoreRequest, { checkpoint }: OpenCheckpoint): 
   return path === null ? undefined : { path, digest: checkpoint.digest, pageCount: checkpoint.pages.pageCount }
 }
 
-async function expectedOf(request: RestoreRequest, workingSet: WorkingSetFile | undefined): Promise<number[]> {
-  // What was pushed by the server that died is there already, and what is missing of it is asked for or filled.
-  if (workingSet === undefined || request.takeOver || !pushesWorkingSet(request.policy)) return []
-  return readExpected(workingSet)
-}
-
 /** A hint only. */
-async function localityOf(
-  request: RestoreRequest,
-  { checkpoint }: OpenCheckpoint,
-  log: Log,
-): Promise<LocalityMap | undefined> {
+async function localityOf(request: RestoreRequest, open: OpenCheckpoint, log: Log): Promise<LocalityMap | undefined> {
   if (request.policy === 'none' || request.policy === 'physical') return undefined
   try {
-    return await checkpoint.readLocality()
+    return await open.locality()
   } catch (error) {
     log.warn({ restoreId: request.restoreId, err: error }, 'serves without a locality map')
     return undefined

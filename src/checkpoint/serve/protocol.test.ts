@@ -36,6 +36,14 @@ const requests: ServerRequest[] = [
   { id: 5, do: 'mark', restoreId: 'vm-1', name: 'agent' },
   { id: 6, do: 'list' },
   { id: 7, do: 'drop', restoreId: 'vm-1' },
+  {
+    id: 8,
+    do: 'prepare',
+    source: {
+      ...{ checkpoint: { path: '/data/a.ckpt' }, digest: 'a'.repeat(64), policy: 'auto' },
+      ...{ workingSetPath: null, storeDelayMs: 0 },
+    },
+  },
 ]
 
 const error = { code: 'CHECKPOINT_DAMAGED', message: 'm', remediation: 'r' } as const

@@ -48,10 +48,19 @@ const restoreSchema = z.object({
 /** What a restore is and how it is to be served. */
 export type RestoreRequest = z.infer<typeof restoreSchema>
 
+const sourceSchema = restoreSchema.pick({
+  ...{ checkpoint: true, digest: true, policy: true, workingSetPath: true, storeDelayMs: true },
+})
+
+/** Of a restore, what is known before there is a QEMU. */
+export type RestoreSource = z.infer<typeof sourceSchema>
+
 const id = z.int().nonnegative()
 
 const requestSchema = z.discriminatedUnion('do', [
   z.object({ id, do: z.literal('hello') }),
+  /** such a restore is about to be asked for; answered when what it is expected to need first is on hand */
+  z.object({ id, do: z.literal('prepare'), source: sourceSchema }),
   /** answered when QEMU was sent everything but memory, or has said what it has */
   z.object({ id, do: z.literal('serve'), restore: restoreSchema }),
   /** from now on fill at full speed, whatever `fill` said */

@@ -4,8 +4,9 @@ import { test } from 'node:test'
 import { pageBytes } from '../../memory/base.ts'
 import { offerToQemu } from '../../qemu/process.ts'
 import { counterPasses } from '../../qemu/testing/guest-fixture.ts'
+import { writeWorkingSetFile } from '../file/working-set.ts'
 import { policyNames } from './protocol.ts'
-import { differences, outcome, readGuest, ServedGuests } from './testing/served-guest.ts'
+import { differences, freeFromPage, outcome, readGuest, ServedGuests } from './testing/served-guest.ts'
 
 const offer = await offerToQemu()
 const skip = 'why' in offer && offer.why
@@ -35,4 +36,27 @@ test('every policy gives a guest the memory that was stored, byte for byte', { s
     await qemu.kill()
     await client.drop(request.restoreId)
   }
+})
+
+test('what was prepared is pushed once, without being read again', { skip }, async () => {
+  await using guests = new ServedGuests()
+  const stored = await guests.checkpoint()
+  const client = await guests.server()
+  const workingSetPath = join(guests.dataDir, 'set')
+  const pages = Uint32Array.from({ length: 300 }, (_, index) => freeFromPage + 7 * index)
+  await writeWorkingSetFile(workingSetPath, stored.written.digest, [{ recordedAt: new Date(), pages }])
+  const qemu = await guests.destination()
+  const request = guests.request(stored, qemu, { policy: 'recorded', fill: 'none', workingSetPath })
+  await client.prepare(request)
+  await client.prepare(request)
+  const pushed = new Promise<number>((resolve) => {
+    client.onNotice(({ stats }) => stats.prefetchedPages === pages.length && resolve(stats.blocksRead))
+  })
+  const { workingSetPages } = await client.serve(request)
+  assert.equal(workingSetPages, pages.length)
+  assert.equal(await pushed, 0)
+  const over = outcome(client, request.restoreId)
+  await client.hurry(request.restoreId)
+  assert.equal((await over).notice, 'completed')
+  assert.deepEqual(await differences(qemu, stored.memory), [])
 })

@@ -45,6 +45,7 @@ async function connected(socketPath: string): Promise<PageServerClient> {
 test('a restore that cannot begin is refused with a reason, and is not there afterwards', async () => {
   await withServer(async (socketPath) => {
     const client = await connected(socketPath)
+    await assert.rejects(client.prepare(request), { code: 'NOT_FOUND' })
     await assert.rejects(client.serve(request), { code: 'NOT_FOUND' })
     assert.deepEqual(await client.list(), [])
     await assert.rejects(client.hurry('r'), { code: 'NOT_FOUND' })

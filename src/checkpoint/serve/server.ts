@@ -24,6 +24,7 @@ import {
   type ServerRequest,
   toWireError,
 } from './protocol.ts'
+import { WarmUps } from './warm-up.ts'
 
 export interface PageServerOptions {
   readonly socketPath: string
@@ -44,6 +45,7 @@ export class PageServer {
   readonly #server: Server
   readonly #pool: DecodePool
   readonly #desk: RestoreDesk
+  readonly #warmUps: WarmUps
   readonly #clients = new Set<Socket>()
   #idleTimer: NodeJS.Timeout | undefined
   readonly #progressTimer: NodeJS.Timeout
@@ -51,7 +53,7 @@ export class PageServer {
   constructor(options: PageServerOptions) {
     this.#options = options
     this.idle = this.#idle.promise
-    this.#pool = new DecodePool(Math.max(2, Math.min(availableParallelism(), limits.pageServerWorkerCount)))
+    this.#pool = new DecodePool(Math.max(3, Math.min(availableParallelism(), limits.pageServerWorkerCount)))
     const cache = options.cache ?? new LruBlockCache(limits.pageServerCacheBytes)
     const context = {
       checkpoints: new OpenCheckpoints(),
@@ -60,6 +62,7 @@ export class PageServer {
       log: options.log,
     }
     this.#desk = new RestoreDesk(context, (notice) => this.#tell(notice))
+    this.#warmUps = new WarmUps(context)
     this.#server = createServer((socket) => this.#accept(socket))
     this.#progressTimer = setInterval(() => this.#desk.tellProgress(), progressMs)
   }
@@ -95,6 +98,7 @@ export class PageServer {
     this.#server.close()
     for (const client of this.#clients) client.destroy()
     await Promise.all(this.#desk.list().map(({ restoreId }) => this.#desk.drop(restoreId)))
+    await this.#warmUps.close()
     await this.#pool[Symbol.asyncDispose]()
   }
 
@@ -126,8 +130,15 @@ export class PageServer {
     switch (request.do) {
       case 'hello':
         return { server: { protocol: protocolVersion, version: rametVersion, pid: process.pid } }
+      case 'prepare':
+        await this.#warmUps.prepare(request.source)
+        return {}
       case 'serve':
-        return { stats: await desk.serve(request.restore) }
+        try {
+          return { stats: await desk.serve(request.restore) }
+        } finally {
+          await this.#warmUps.begun(request.restore.digest)
+        }
       case 'hurry':
         return { stats: desk.hurry(request.restoreId) }
       case 'mark':

@@ -34,6 +34,7 @@ export async function launchRestored(
   const { context } = parts
   const { vm, from } = of
   for (let attempt = 1; ; attempt += 1) {
+    void parts.restores.expect(vm.id, from)
     const launched = await launch(plan, { journal: context.journal, spawn: context.spawn }, handle.signal)
     const startMs = performance.now()
     try {

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { workingSetPath } from '../../checkpoint/file/working-set.ts'
-import { policyNames, type RestoreRequest } from '../../checkpoint/serve/protocol.ts'
+import { policyNames, type RestoreRequest, type RestoreSource } from '../../checkpoint/serve/protocol.ts'
 import type { ProcessIdentity } from '../../host/process-identity.ts'
 import { RametError } from '../../shared/errors.ts'
 import type { EngineContext } from '../context.ts'
@@ -41,6 +41,23 @@ export interface Serving {
   takeOver: boolean
 }
 
+/** What of it is known before there is a QEMU. */
+export function restoreSource(
+  context: EngineContext,
+  vmId: string,
+  from: Pick<RestoreRecord, 'snapshotId' | 'checkpoint' | 'policy'>,
+): RestoreSource {
+  const path = checkpointPath(context, vmId, from)
+  return {
+    checkpoint: { path },
+    digest: from.checkpoint.digest,
+    policy: policyNames.find((name) => name === from.policy) ?? context.settings.restorePolicy,
+    // What a vm used once that was paused to disk is of no use to anybody: its next checkpoint is another one.
+    workingSetPath: from.snapshotId === undefined ? null : workingSetPath(path),
+    storeDelayMs: 0,
+  }
+}
+
 /**
  * What the page server is asked for: all of it follows from the record, so that any later daemon asks for the same.
  *
@@ -48,21 +65,15 @@ export interface Serving {
  */
 export function restoreRequest(context: EngineContext, serving: Serving): RestoreRequest {
   const { vm, record, qemu } = serving
-  const path = checkpointPath(context, vm.id, record)
-  const { baseOf, digest } = record.checkpoint
+  const { baseOf } = record.checkpoint
   return {
+    ...restoreSource(context, vm.id, record),
     restoreId: record.id,
     vmName: vm.name,
-    checkpoint: { path },
-    digest,
     ...(baseOf === undefined ? {} : { base: storedBase(context, baseOf, vm.name) }),
     qemuSocket: join(qemu.dir, serving.socketName),
     qemuProcess: qemu.identity,
-    policy: policyNames.find((name) => name === record.policy) ?? context.settings.restorePolicy,
     fill: context.settings.restoreFill,
-    // What a vm used once that was paused to disk is of no use to anybody: its next checkpoint is another one.
-    workingSetPath: record.snapshotId === undefined ? null : workingSetPath(path),
-    storeDelayMs: 0,
     takeOver: serving.takeOver,
   }
 }

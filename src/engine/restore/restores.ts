@@ -16,7 +16,7 @@ import { ActiveRestore } from './active-restore.ts'
 import { marks, publicReport } from './figures.ts'
 import type { PageServer } from './page-server.ts'
 import { PageServerLink } from './page-server-link.ts'
-import { restoreRequest } from './restore-request.ts'
+import { restoreRequest, restoreSource } from './restore-request.ts'
 import { releaseSpent } from './suspended-files.ts'
 
 /** What a vm is restored from, and how. */
@@ -41,6 +41,19 @@ export class Restores {
     this.#context = context
     this.#link = new PageServerLink(context)
     this.#link.onNotice((notice) => this.#heed(notice))
+  }
+
+  /**
+   * A vm is about to be restored: finds the page server, or starts it, and has it decompress what is expected to be needed
+   * first while the vm's QEMU starts. Never throws: what fails here fails again in `begin`, where it matters.
+   */
+  async expect(vmId: string, plan: RestorePlan): Promise<void> {
+    try {
+      const server = await this.#link.get()
+      await server.prepare(restoreSource(this.#context, vmId, plan))
+    } catch (error) {
+      this.#context.log.debug({ vmId, error: asRametError(error).message }, 'a restore was not prepared')
+    }
   }
 
   /**

@@ -53,13 +53,16 @@ export function lazySource(
   { disks, policy }: { disks: readonly ChildDisk[]; policy: PrefetchPolicy },
 ): ForkSource {
   const { context, restores } = parts
+  const from = { snapshotId: snapshot.id, checkpoint, policy }
+  // The same for all of them; the first process is started meanwhile.
+  void restores.expect(snapshot.vm.id, from)
   return {
     parent: parentOf(snapshot, disks),
     ...common(snapshot),
     opening: restoreSchedule,
     load: async (vm, qemu, signal) => {
       await fits(qemu, signal)
-      const restore = await restores.begin(vm, qemu, { snapshotId: snapshot.id, checkpoint, policy }, signal)
+      const restore = await restores.begin(vm, qemu, from, signal)
       // For streams that are loaded whole: nothing comes on it.
       qemu.incoming?.destroy()
       await context.vms.update(vm.id, { restore })

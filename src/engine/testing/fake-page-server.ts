@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { Notice, RestoreReport, RestoreRequest } from '../../checkpoint/serve/protocol.ts'
+import type { Notice, RestoreReport, RestoreRequest, RestoreSource } from '../../checkpoint/serve/protocol.ts'
 import type { RestoreStats } from '../../checkpoint/serve/stats-schema.ts'
 import { emptyStats } from '../../checkpoint/serve/testing/empty-stats.ts'
 import { RametError } from '../../shared/errors.ts'
@@ -28,6 +28,7 @@ export class FakePageServers {
 export class FakePageServer implements PageServer {
   /** of no process */
   readonly pid = 2 ** 22 + (randomBytes(2).readUInt16LE() % 1000)
+  readonly prepared: RestoreSource[] = []
   readonly served: RestoreRequest[] = []
   readonly dropped: string[] = []
   readonly marked: string[] = []
@@ -41,6 +42,11 @@ export class FakePageServer implements PageServer {
   constructor(onServe: (request: RestoreRequest) => Promise<void> | void) {
     this.#onServe = onServe
     this.closed = this.#closed.promise
+  }
+
+  async prepare(source: RestoreSource): Promise<void> {
+    this.#check()
+    this.prepared.push(source)
   }
 
   async serve(request: RestoreRequest): Promise<RestoreStats> {
