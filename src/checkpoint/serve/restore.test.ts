@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { pageBytes } from '../../memory/base.ts'
+import { untilRestored } from '../../qemu/postcopy/destination.ts'
 import { offerToQemu } from '../../qemu/process.ts'
 import { counterPasses } from '../../qemu/testing/guest-fixture.ts'
 import { writeWorkingSetFile } from '../file/working-set.ts'
@@ -20,7 +21,9 @@ test('every policy gives a guest the memory that was stored, byte for byte', { s
     const qemu = await guests.destination()
     const request = guests.request(stored, qemu, { policy, workingSetPath })
     const over = outcome(client, request.restoreId)
-    await client.serve(request)
+    // Until then what is not there reads as zeros, or is waited for by the thread that would load it.
+    const restored = untilRestored(qemu)
+    await Promise.all([client.serve(request), restored])
     // Asked for while the rest is on its way.
     for (const page of [9000, 16000, 9001, 12345, 9002, 15000]) {
       const found = await readGuest(qemu, page * pageBytes, pageBytes)
