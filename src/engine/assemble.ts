@@ -10,6 +10,7 @@ import { TemplateUses } from './fork/template-uses.ts'
 import { Ports } from './guest/ports.ts'
 import { Calls } from './idle/calls.ts'
 import { ImageLibrary } from './image/image-library.ts'
+import { Processors } from './restore/processors.ts'
 import { Restores } from './restore/restores.ts'
 import { StreamCache } from './template/template-stream.ts'
 import { Runtimes } from './vm/runtimes.ts'
@@ -35,6 +36,7 @@ export function assemble(context: EngineContext): ForkParts {
     calls,
     ports: new Ports(context, runtimes, calls),
     restores: new Restores(context),
+    processors: new Processors(context, images),
     ttl: new TtlTimer(context),
   }
   return { ...parts, armed: new ArmedPool(parts), uses: new TemplateUses() }

@@ -7,6 +7,7 @@ import type { IdentityTools } from './guest/identify.ts'
 import type { Ports } from './guest/ports.ts'
 import type { Calls } from './idle/calls.ts'
 import type { ImageLibrary } from './image/image-library.ts'
+import type { Processors } from './restore/processors.ts'
 import type { Restores } from './restore/restores.ts'
 import type { StreamCache } from './template/template-stream.ts'
 import type { Runtimes } from './vm/runtimes.ts'
@@ -26,6 +27,7 @@ export interface EngineParts {
   /** whoever needs a guest begins a call */
   calls: Calls
   restores: Restores
+  processors: Processors
   ports: Ports
   ttl: TtlTimer
 }

@@ -5,7 +5,7 @@ import { readCpuFeatures } from '../../qemu/cpu-features.ts'
 import { GuestFixture } from '../../qemu/testing/guest-fixture.ts'
 import { rametVersion } from '../../shared/version.ts'
 import { findDifferences } from './fitness.ts'
-import { offeredFeatures, withCpuFeatures } from './host-features.ts'
+import { offeredFeatures } from './host-features.ts'
 import type { Manifest } from './manifest.ts'
 import { sampleManifest } from './testing/sample-manifest.ts'
 
@@ -25,11 +25,17 @@ test('a checkpoint fits the host that it was made on, and not a processor that l
   const offered = offeredFeatures(qemu, 'tcg', [sample.base ?? { id: '', digest: '' }])
   assert.deepEqual(findDifferences(manifest, offered), [], 'before any QEMU runs')
   const waiting = await fixture.start(fixture.seat({ incoming: true }))
-  assert.deepEqual(findDifferences(manifest, await withCpuFeatures(offered, waiting.qmp, fixture.machine)), [])
+  assert.deepEqual(
+    findDifferences(manifest, { ...offered, cpuFeatures: await readCpuFeatures(waiting.qmp, fixture.machine) }),
+    [],
+  )
 
   await using lesser = new GuestFixture(1, { cpuModel: 'max,-avx2,-aes' })
   const other = await lesser.start(lesser.seat({ incoming: true }))
-  const [difference] = findDifferences(manifest, await withCpuFeatures(offered, other.qmp, lesser.machine))
+  const [difference] = findDifferences(manifest, {
+    ...offered,
+    cpuFeatures: await readCpuFeatures(other.qmp, lesser.machine),
+  })
   assert.deepEqual([difference?.feature, difference?.found], ['cpu features', 'a processor without aes, avx2'])
 })
 

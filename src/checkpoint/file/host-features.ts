@@ -1,12 +1,6 @@
-/**
- * What this host offers to a checkpoint, in two steps: what the QEMU that is installed says, which is known before a vm
- * is made, and what a processor has here, which only a QEMU of that very machine can tell.
- */
+/** What this host offers to a checkpoint, but for the processor: what that has, only a QEMU of the machine can tell. */
 import type { Accelerator } from '../../host/kvm.ts'
 import type { QemuBinary } from '../../host/qemu-binary.ts'
-import { readCpuFeatures } from '../../qemu/cpu-features.ts'
-import type { MachineDescription } from '../../qemu/machine-description.ts'
-import type { ExecuteOptions, QmpClient } from '../../qemu/qmp.ts'
 import { rametVersion } from '../../shared/version.ts'
 import type { HostFeatures } from './fitness.ts'
 import type { BaseReference } from './manifest.ts'
@@ -30,19 +24,4 @@ export function offeredFeatures(
     accelerators: accelerator === 'kvm' ? ['kvm', 'tcg'] : ['tcg'],
     bases,
   }
-}
-
-/**
- * Adds the processor's features, as the QEMU says them that was started to restore the checkpoint and waits (`-S`,
- * `-incoming`) with nothing loaded yet: so the guest has just these, flags and all, and no second QEMU is started to ask.
- *
- * @throws RametError `QMP_FAILED`
- */
-export async function withCpuFeatures(
-  host: HostFeatures,
-  qmp: QmpClient,
-  machine: MachineDescription,
-  options: ExecuteOptions = {},
-): Promise<HostFeatures> {
-  return { ...host, cpuFeatures: await readCpuFeatures(qmp, machine, options) }
 }

@@ -9,7 +9,7 @@ import type { EngineParts } from '../parts.ts'
 import type { RestoreRecord, SuspendedRecord, VmRecord } from '../records.ts'
 import { endAllOf } from '../vm/release-vm.ts'
 import { launchPlan } from '../vm/vm-plan.ts'
-import { type FitsQemu, launchRestored } from './launch-restored.ts'
+import { launchRestored } from './launch-restored.ts'
 import { loadMemory } from './load-memory.ts'
 import { checkpointPath, storedBase } from './restore-request.ts'
 
@@ -19,7 +19,6 @@ export interface Manner {
   policy?: PrefetchPolicy
   /** eager: before the guest runs; absent: lazily where this host can */
   mode?: 'lazy' | 'eager'
-  fits?: FitsQemu
   /** told why it had to be eager, a sentence */
   warn?: (why: string) => void
 }
@@ -72,15 +71,11 @@ async function bringLazily(
     checkpoint: { digest, fileBytes, ...(baseOf === undefined ? {} : { baseOf }) },
     policy: manner.policy ?? parts.context.settings.restorePolicy,
   }
-  const launched = await launchRestored(parts, plan, { vm, from, fits: manner.fits }, handle)
+  const launched = await launchRestored(parts, plan, { vm, from }, handle)
   return { ...launched, baseId: undefined, [Symbol.asyncDispose]: async () => {} }
 }
 
-async function bringWhole(
-  parts: EngineParts,
-  { vm, manifest, manner }: BackOf,
-  handle: OperationHandle,
-): Promise<Brought> {
+async function bringWhole(parts: EngineParts, { vm, manifest }: BackOf, handle: OperationHandle): Promise<Brought> {
   const { context } = parts
   const suspended = suspendedOf(vm)
   const { digest, baseOf } = suspended
@@ -95,7 +90,6 @@ async function bringWhole(
     const launched = await launch(plan, { journal: context.journal, spawn: context.spawn }, handle.signal)
     const startMs = performance.now()
     try {
-      await manner.fits?.(launched.qemu, handle.signal)
       await armIncoming(launched.qemu)
       await loadIncoming(launched.qemu, memory.stream(), { signal: handle.signal })
     } catch (error) {

@@ -1,5 +1,4 @@
 import { type Launched, type LaunchPlan, launch } from '../../fork/launch.ts'
-import type { QemuProcess } from '../../qemu/process.ts'
 import { asRametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import type { OperationHandle } from '../operations.ts'
@@ -7,9 +6,6 @@ import type { EngineParts } from '../parts.ts'
 import type { RestoreRecord, VmRecord } from '../records.ts'
 import { endAllOf } from '../vm/release-vm.ts'
 import { isServerLost, type RestorePlan } from './restores.ts'
-
-/** Looks whether a guest can go on in this QEMU, which waits for it. @throws RametError `CHECKPOINT_UNFIT` */
-export type FitsQemu = (qemu: QemuProcess, signal?: AbortSignal) => Promise<void>
 
 /** A QEMU whose guest is there and stands; its memory is on its way. */
 export interface LaunchedRestore {
@@ -28,7 +24,7 @@ export interface LaunchedRestore {
 export async function launchRestored(
   parts: EngineParts,
   plan: LaunchPlan,
-  of: { vm: Pick<VmRecord, 'id' | 'name'>; from: RestorePlan; fits?: FitsQemu | undefined },
+  of: { vm: Pick<VmRecord, 'id' | 'name'>; from: RestorePlan },
   handle: Pick<OperationHandle, 'id'> & Partial<OperationHandle>,
 ): Promise<LaunchedRestore> {
   const { context } = parts
@@ -38,7 +34,6 @@ export async function launchRestored(
     const launched = await launch(plan, { journal: context.journal, spawn: context.spawn }, handle.signal)
     const startMs = performance.now()
     try {
-      await of.fits?.(launched.qemu, handle.signal)
       const restore = await parts.restores.begin(vm, launched.qemu, from, handle.signal)
       // For streams that are loaded whole: nothing comes on it.
       launched.qemu.incoming?.destroy()

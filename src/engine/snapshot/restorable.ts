@@ -1,40 +1,40 @@
 import { join } from 'node:path'
-import { type HostFeatures, requireFit } from '../../checkpoint/file/fitness.ts'
-import { offeredFeatures, withCpuFeatures } from '../../checkpoint/file/host-features.ts'
+import { requireFit } from '../../checkpoint/file/fitness.ts'
+import { offeredFeatures } from '../../checkpoint/file/host-features.ts'
 import type { BaseReference, Manifest } from '../../checkpoint/file/manifest.ts'
 import { FileSource } from '../../checkpoint/file/range-source.ts'
 import { Checkpoint } from '../../checkpoint/file/read.ts'
 import { contentDigest } from '../../memory/base-manifest.ts'
 import { readStoredManifest } from '../../memory/stored-base.ts'
-import type { QemuProcess } from '../../qemu/process.ts'
 import { isRametError, RametError } from '../../shared/errors.ts'
 import type { EngineContext } from '../context.ts'
 import { baseFile } from '../disk/bases.ts'
+import type { EngineParts } from '../parts.ts'
 import type { CheckpointRecord, SnapshotRecord } from '../records.ts'
 import { checkpointPathOf } from './snapshot-files.ts'
 
-/** A snapshot that fits this host, as far as can be known before a QEMU is there. */
+/** A snapshot that fits this host. */
 export interface Restorable {
   snapshot: SnapshotRecord
   checkpoint: CheckpointRecord
   path: string
   /** stored base that some of its pages are read from */
   base?: { path: string; id: string }
-  /**
-   * Compares the processor too: that of a QEMU of the same machine, which waits for its guest.
-   *
-   * @throws RametError `CHECKPOINT_UNFIT`, `QMP_FAILED`
-   */
-  fits(qemu: QemuProcess, signal?: AbortSignal): Promise<void>
 }
 
 /**
  * Looks whether a snapshot can be restored here, before anything is made: its file is whole as far as it is read before
- * the guest runs, its base is there, and this host has what it needs.
+ * the guest runs, its base is there, and this host has what it needs, the processor included.
  *
- * @throws RametError `ILLEGAL_STATE`, `CHECKPOINT_DAMAGED`, `CHECKPOINT_UNFIT` with what differs, `BASE_DAMAGED`
+ * @throws RametError `ILLEGAL_STATE`, `CHECKPOINT_DAMAGED`, `CHECKPOINT_UNFIT` with what differs, `BASE_DAMAGED`; where no
+ *   QEMU of that machine could be asked, `VMM_FAILED`, `QMP_FAILED`
  */
-export async function openRestorable(context: EngineContext, snapshot: SnapshotRecord): Promise<Restorable> {
+export async function openRestorable(
+  parts: EngineParts,
+  snapshot: SnapshotRecord,
+  operationId: string,
+): Promise<Restorable> {
+  const { context } = parts
   const { checkpoint, name, state } = snapshot
   if (state !== 'ready' || checkpoint === undefined) throw notReady(snapshot)
   const path = checkpointPathOf(context.paths, snapshot.id)
@@ -44,10 +44,15 @@ export async function openRestorable(context: EngineContext, snapshot: SnapshotR
   const bases = base === undefined ? [] : [base.reference]
   const host = offeredFeatures({ version, machines: [...machineTypes] }, accelerator, bases)
   requireFit(manifest, host, `snapshot ${name}`)
+  // Nothing was recorded: nothing can be compared.
+  if (manifest.cpuFeatures.length > 0) {
+    await parts.fingerprints.check(snapshot.vm)
+    const cpuFeatures = await parts.processors.featuresOf(snapshot.vm, operationId)
+    requireFit(manifest, { ...host, cpuFeatures }, `snapshot ${name}`)
+  }
   return {
     ...{ snapshot, checkpoint, path },
     ...(base === undefined ? {} : { base: { path: base.path, id: base.reference.id } }),
-    fits: (qemu, signal) => checkProcessor(manifest, host, { qemu, signal, name }),
   }
 }
 
@@ -98,16 +103,4 @@ async function baseOf(
       details: { ...error.details, snapshot: name, template: template?.name ?? checkpoint?.baseOf },
     })
   }
-}
-
-async function checkProcessor(
-  manifest: Manifest,
-  host: HostFeatures,
-  of: { qemu: QemuProcess; signal: AbortSignal | undefined; name: string },
-): Promise<void> {
-  // Nothing was recorded: nothing can be compared.
-  if (manifest.cpuFeatures.length === 0) return
-  const options = of.signal === undefined ? {} : { signal: of.signal }
-  const features = await withCpuFeatures(host, of.qemu.qmp, manifest.machine, options)
-  requireFit(manifest, features, `snapshot ${of.name}`)
 }

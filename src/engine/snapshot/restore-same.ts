@@ -85,12 +85,12 @@ export async function restoreSame(
   { requestedAtMs, handle }: Run,
 ): Promise<SnapshotRestored> {
   const { context } = parts
-  const { snapshot, fits } = restorable
+  const { snapshot } = restorable
   const { id } = snapshot.vm
   const warnings: string[] = []
   const mode = request.mode === 'shared' ? undefined : request.mode
   const warn = (why: string) => void warnings.push(why)
-  const manner: Manner = { policy: request.policy, fits, warn, ...(mode === undefined ? {} : { mode }) }
+  const manner: Manner = { policy: request.policy, warn, ...(mode === undefined ? {} : { mode }) }
   const vm = await parts.runtimes.exclusively(id, async () => {
     handle.signal.throwIfAborted()
     checkSame(context, snapshot, request)

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { chmod, open, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -163,10 +164,14 @@ test('a vm that is gone is made again with its id, unless another has its name',
     return true
   })
   await (await engine.vms.remove('web', true)).done
+  let spawns = 0
   engine.vmm.interfere = (what) => {
-    if (what === 'spawn') throw new TypeError('no process')
+    if (what === 'spawn') spawns += 1
+    // The first is asked for its processor.
+    if (what === 'spawn' && spawns > 1) throw new TypeError('no process')
   }
   await assert.rejects(restore(engine, snapshot, {}))
+  assert.equal(spawns, 2)
   assert.equal(context.vms.get(id), undefined, 'nothing is left of one that could not be made')
   engine.vmm.interfere = () => {}
   await restore(engine, snapshot, {})
@@ -233,7 +238,7 @@ async function flipLast(path: string): Promise<void> {
 test('another machine type, and a processor with less, are refused with what differs', async () => {
   const { engine, snapshot } = await opened()
   await using _ = engine
-  const { context } = engine
+  const { context, vmm } = engine
   const differing = (feature: string) => (error: unknown) => {
     assert.ok(isRametError(error, 'CHECKPOINT_UNFIT'), String(error))
     assert.ok(error.message.includes(feature), error.message)
@@ -241,9 +246,14 @@ test('another machine type, and a processor with less, are refused with what dif
   }
   const missing = cpuFeatures.pop() ?? ''
   try {
-    await assert.rejects(restore(engine, snapshot, {}), differing(missing))
-    const { results } = await restore(engine, snapshot, { into: 'new', names: ['again'] })
-    assert.ok(results[0]?.ok === false && results[0].error.code === 'CHECKPOINT_UNFIT')
+    const before = context.vms.find('web')
+    for (const request of [{}, { into: 'new' }, { into: 'new', mode: 'eager' }] as const)
+      await assert.rejects(restore(engine, snapshot, request), differing(missing))
+    assert.deepEqual(context.vms.find('web'), before)
+    assert.equal(vmm.guests.size, 1, 'one QEMU was asked, for all of them')
+    const [asked] = [...vmm.guests.keys()]
+    assert.ok(asked !== undefined && !existsSync(context.paths.vm(asked)))
+    assert.deepEqual(context.journal.openOf(asked), [])
   } finally {
     cpuFeatures.push(missing)
   }

@@ -47,7 +47,7 @@ export class SnapshotRestores {
       // Until each vm has a record that names it.
       using _ = this.#parts.uses.hold(snapshot.id)
       // It may have gone since the call came; from here on it cannot.
-      const restorable = await openRestorable(context, context.snapshots.find(snapshot.id))
+      const restorable = await openRestorable(this.#parts, context.snapshots.find(snapshot.id), handle.id)
       const run = { names, requestedAtMs, handle }
       const restored = isSame
         ? await restoreSame(this.#parts, restorable, request, run)

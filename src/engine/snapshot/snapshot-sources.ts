@@ -49,7 +49,7 @@ function common(snapshot: SnapshotRecord): Pick<ForkSource, 'isFrozen' | 'hasFor
 /** Children that run before their memory has come: each has a restore of its own. */
 export function lazySource(
   parts: ForkParts,
-  { snapshot, checkpoint, fits }: Restorable,
+  { snapshot, checkpoint }: Restorable,
   { disks, policy }: { disks: readonly ChildDisk[]; policy: PrefetchPolicy },
 ): ForkSource {
   const { context, restores } = parts
@@ -61,7 +61,6 @@ export function lazySource(
     ...common(snapshot),
     opening: restoreSchedule,
     load: async (vm, qemu, signal) => {
-      await fits(qemu, signal)
       const restore = await restores.begin(vm, qemu, from, signal)
       // For streams that are loaded whole: nothing comes on it.
       qemu.incoming?.destroy()
@@ -73,18 +72,13 @@ export function lazySource(
 
 /** Children that map one base, loaded before. */
 export function sharedSource(
-  { snapshot, fits }: Restorable,
+  { snapshot }: Restorable,
   { baseId, stream }: LoadedMemory,
   disks: readonly ChildDisk[],
 ): ForkSource {
-  const loading = loadingStream(async () => stream())
   return {
     parent: { ...parentOf(snapshot, disks), baseId },
     ...common(snapshot),
-    ...loading,
-    load: async (vm, qemu, signal) => {
-      await fits(qemu, signal)
-      await loading.load(vm, qemu, signal)
-    },
+    ...loadingStream(async () => stream()),
   }
 }
