@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { chmod, open } from 'node:fs/promises'
+import { chmod, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { RametApiError, type RestoreOptions, type Snapshot, type Vm } from '../src/client/index.ts'
-import { finishedGoBackFaults, undoneGoBackFaults } from './support/fault-points.ts'
+import { undoneGoBackFaults } from './support/fault-points.ts'
 import { Host } from './support/host.ts'
 import { assertInOrder } from './support/order.ts'
 import { snapshotDir } from './support/snapshot-content.ts'
@@ -16,6 +16,18 @@ async function contentsOf(vm: Vm): Promise<string> {
     'md5sum < /tmp/ballast; md5sum < /dev/vda; echo 1 > /proc/sys/vm/drop_caches; md5sum < /dev/vda',
   )
   return stdout
+}
+
+/** What is on its disk alone, which is there also when it has booted. */
+async function contentsOnDisk(vm: Vm): Promise<string> {
+  const { stdout } = await vm.commands.run('echo 1 > /proc/sys/vm/drop_caches; md5sum < /dev/vda')
+  return stdout
+}
+
+/** Second names of disks, which only a restore that is under way may leave. */
+async function keptFiles(host: Host, vm: Vm): Promise<string[]> {
+  const names = await readdir(join(host.dataDir, 'vms', vm.id))
+  return names.filter((name) => name.includes('.before') || name.includes('.waiting'))
 }
 
 const spoil = (vm: Vm) =>
@@ -166,9 +178,11 @@ describe('a snapshot that is restored', () => {
     assert.equal(await contentsOf(web), expected)
   })
 
-  for (const point of [...undoneGoBackFaults, ...finishedGoBackFaults]) {
-    it(`leaves a vm whose daemon is killed at ${point} at rest, either as it was or at that moment`, async () => {
+  // Of the last two steps of its coming back, between which there is no return.
+  for (const point of [...undoneGoBackFaults, 'resume.recorded', 'resume.going']) {
+    it(`leaves a vm whose daemon is killed at ${point} as it was, or running at that moment`, async () => {
       await spoil(web)
+      const today = await contentsOnDisk(web)
       await host.restart(`${point}=kill`)
       await web.kill()
       const going = snapshot.restore().catch((error: unknown) => error)
@@ -176,13 +190,33 @@ describe('a snapshot that is restored', () => {
       await host.restart()
       await going
       await assertInOrder(host, point)
-      const isBack = (finishedGoBackFaults as readonly string[]).includes(point)
-      assert.equal((await web.refresh()).state, isBack ? 'suspended' : 'stopped')
-      if (isBack) await web.resume()
-      else await restored({})
+      assert.deepEqual(await keptFiles(host, web), [])
+      const isBack = point === 'resume.going'
+      assert.equal((await web.refresh()).state, isBack ? 'running' : 'stopped')
+      if (!isBack) {
+        await web.start()
+        assert.equal(await contentsOnDisk(web), today)
+        await web.kill()
+        await restored({})
+      }
       assert.equal(await contentsOf(web), expected)
     })
   }
+
+  it('leaves a vm whose QEMU cannot start as it was, with the disk of today', async () => {
+    await spoil(web)
+    const today = await contentsOnDisk(web)
+    // The first process is the QEMU that is asked for its processor.
+    await host.restart('process.spawn=EAGAIN@2')
+    await web.kill()
+    await assert.rejects(snapshot.restore(), RametApiError)
+    assert.deepEqual([(await web.refresh()).state, await keptFiles(host, web)], ['stopped', []])
+    await web.start()
+    assert.equal(await contentsOnDisk(web), today)
+    await web.kill()
+    await restored({})
+    assert.equal(await contentsOf(web), expected)
+  })
 
   it('is refused when its file is altered, where it is read', async () => {
     const damaged = (error: unknown) => error instanceof RametApiError && error.code === 'CHECKPOINT_DAMAGED'

@@ -107,6 +107,8 @@ export interface VmRecord {
   agentProtocol?: number
   /** its memory and devices are on disk while it is suspended, and until they have come back */
   suspended?: SuspendedRecord
+  /** what it was before it began to go back to a snapshot, until its guest runs at that moment */
+  goingBack?: GoingBackRecord
   /** how its memory comes, or came, if it runs since it was restored lazily */
   restore?: RestoreRecord
   failure?: VmFailure
@@ -123,6 +125,24 @@ export interface CheckpointRecord {
   fileBytes: number
   /** template whose stored base some of its pages are read from */
   baseOf?: string
+}
+
+/** What a vm becomes again that could not go back to a snapshot after all. */
+export interface GoingBackRecord
+  extends Pick<
+    VmRecord,
+    | 'state'
+    | 'stateReason'
+    | 'failure'
+    | 'idlePaused'
+    | 'agentProtocol'
+    | 'disks'
+    | 'frozenAtFork'
+    | 'identity'
+    | 'suspended'
+  > {
+  /** all its disks have their second names: those under the first may be others */
+  kept?: true
 }
 
 /** A vm that was paused to disk: no process, but a checkpoint file that it is restored from. */

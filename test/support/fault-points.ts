@@ -104,10 +104,13 @@ export const undoneResumeFaults = ['restore.served', 'restore.loaded', 'resume.r
 export const finishedResumeFaults = ['resume.going', 'resume.running', 'resume.identified'] as const
 
 /** Steps of a vm's going back to a snapshot after which a crash leaves it as it was, in order. */
-export const undoneGoBackFaults = ['restore.begun', 'restore.disks'] as const
-
-/** Steps of the same after which it is suspended at the moment of the snapshot. */
-export const finishedGoBackFaults = ['restore.back', 'restore.placing', 'restore.placed'] as const
+export const undoneGoBackFaults = [
+  'restore.begun',
+  'restore.disks',
+  'restore.back',
+  'restore.placing',
+  'restore.placed',
+] as const
 
 /** Steps of finding another page server for a guest that runs, in order. */
 export const interruptedFaults = ['restore.interrupted', 'restore.listening', 'restore.taken-over'] as const

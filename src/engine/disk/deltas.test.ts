@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { afterEach, test } from 'node:test'
 import { armFaults } from '../../shared/fault.ts'
+import { pastOf, undoGoingBack } from '../restore/going-back.ts'
 import { checkDisk, diskVm, freeze, pathOf, standOn } from '../testing/lent-disks.ts'
 import { TestEngine } from '../testing/test-engine.ts'
 
@@ -45,6 +46,26 @@ test('it is used by whoever stands on it, and held for who is on the way', async
   )
   await deltas.collapsed(child.id, 0)
   assert.deepEqual([unused(), engine.context.vms.find(child.id).disks[0]?.frozen], [[id], undefined])
+})
+
+test('it stays while its vm, or who stands on it, goes back to a snapshot: those disks may be put back', async () => {
+  await using engine = await TestEngine.open()
+  const { context, deltas } = engine.parts
+  const vm = await diskVm(engine, 'parent', 1)
+  const child = await diskVm(engine, 'child', 2)
+  await freeze(engine, vm)
+  const id = await deltas.lend(vm.id, 0)
+  await standOn(engine, child, id)
+  const others = [{ sizeBytes: 65536 }]
+  const unused = () => deltas.unused().map((delta) => delta.id)
+  for (const going of [child, vm]) {
+    await context.vms.update(going.id, { goingBack: pastOf(context.vms.find(going.id)), disks: others })
+    assert.deepEqual(unused(), [], going.name)
+    if (going === child) await context.vms.update(going.id, { goingBack: undefined })
+  }
+  await undoGoingBack(context, vm.id)
+  assert.equal(context.vms.find(vm.id).disks[0]?.lent, id)
+  assert.deepEqual(unused(), [id])
 })
 
 test('given back it is its vm’s again, and a second time changes nothing', async () => {

@@ -40,9 +40,13 @@ export class Deltas {
     return id
   }
 
-  /** Vms with a disk that stands on a frozen delta, beside the one it came from. */
+  /** Vms with a disk that stands on a frozen delta, beside the one it came from; also a disk that may be put back. */
   users(id: string): VmRecord[] {
-    return this.#context.vms.list().filter(({ disks }) => disks.some(({ frozen }) => frozen?.includes(id)))
+    return this.#context.vms
+      .list()
+      .filter(({ disks, goingBack }) =>
+        [...disks, ...(goingBack?.disks ?? [])].some(({ frozen }) => frozen?.includes(id)),
+      )
   }
 
   /** Keeps a frozen delta while children over it are on their way. */
@@ -59,7 +63,14 @@ export class Deltas {
 
   /** Frozen deltas that nobody reads any more, beside the vm that they came from. */
   unused(): DeltaRecord[] {
-    return this.#context.deltas.list().filter(({ id }) => !this.#held.has(id) && this.users(id).length === 0)
+    return this.#context.deltas
+      .list()
+      .filter(({ id, vmId }) => !this.#held.has(id) && !this.#mayBePutBack(id, vmId) && this.users(id).length === 0)
+  }
+
+  /** Its vm is going back to a snapshot: which of its disks stays is not known yet. */
+  #mayBePutBack(id: string, vmId: string): boolean {
+    return this.#context.vms.get(vmId)?.goingBack?.disks.some(({ lent }) => lent === id) === true
   }
 
   /**

@@ -12,6 +12,7 @@ import { linksUp } from '../guest/agentless.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
 import type { Changes } from '../registry.ts'
+import { forgetPast, undoGoingBack } from '../restore/going-back.ts'
 import { placeDisks, removeWaitingDisks } from '../restore/place-disks.ts'
 import { wakeAdopted } from '../restore/resume-suspended.ts'
 import { releaseCheckpoint, releaseSpent } from '../restore/suspended-files.ts'
@@ -32,6 +33,8 @@ import { stalledState, stallReason } from './stalls.ts'
 export async function adoptVm(parts: EngineParts, vm: VmRecord): Promise<void> {
   const { context } = parts
   if (vm.state === 'removing') return discardVm(parts, vm.id)
+  if (vm.goingBack !== undefined) return undoRestore(parts, vm)
+  await forgetPast(context, vm.id)
   if (!liveStates.has(vm.state)) return leaveResting(parts, vm)
   if (vm.state === 'starting') return undoStart(parts, vm)
   if (vm.state === 'restoring' && vm.suspended?.resumedAtMs === undefined) return undoRestore(parts, vm)
@@ -67,6 +70,7 @@ async function leaveResting(parts: EngineParts, vm: VmRecord): Promise<void> {
 /** Its guest has not run, so that it is on disk as before; or there was nothing to go back to. */
 async function undoRestore(parts: EngineParts, vm: VmRecord): Promise<void> {
   await endAllOf(parts.context, vm.id)
+  if (await undoGoingBack(parts.context, vm.id)) return leaveResting(parts, parts.context.vms.find(vm.id))
   if (vm.suspended?.placing) await placeDisks(parts.context, vm)
   else await removeWaitingDisks(parts.context, vm)
   if (vm.suspended !== undefined) {

@@ -25,6 +25,7 @@ import { takeDown } from '../vm/vm-actions.ts'
 import type { VmRuntime } from '../vm/vm-runtime.ts'
 import { failureOf, transition } from '../vm-states.ts'
 import { bringBack, type Manner } from './bring-back.ts'
+import { forgetPast, stayAsItWas } from './going-back.ts'
 import { placeDisks } from './place-disks.ts'
 import { releaseCheckpoint, releaseSpent } from './suspended-files.ts'
 
@@ -107,10 +108,19 @@ async function restore(parts: EngineParts, vm: VmRecord, manner: Manner, handle:
 /** What the guest does from here on cannot be undone: its disks go on from there, and its old memory does not fit them. */
 async function letGo({ context }: EngineParts, { vm, runtime }: Restored): Promise<void> {
   const resumedAtMs = context.clock.nowMs()
-  await context.vms.update(vm.id, ({ suspended }) => (suspended ? { suspended: { ...suspended, resumedAtMs } } : {}))
+  await context.vms.update(vm.id, ({ suspended }) =>
+    suspended ? { suspended: { ...suspended, resumedAtMs }, goingBack: undefined } : {},
+  )
   faultPoint('resume.going')
   await resumeGuest(runtime.qemu)
   faultPoint('resume.running')
+  // Nothing depends on it: the next daemon does the same.
+  await forgetPast(context, vm.id).catch((error: unknown) =>
+    context.log.warn(
+      { vm: vm.name, error: asRametError(error).message },
+      'disks from before a restore were not removed',
+    ),
+  )
 }
 
 /** Clock, randomness and links of a guest that has stood for who knows how long; then its workload. */
@@ -196,17 +206,19 @@ async function settle(parts: EngineParts, id: string, changes: Changes<VmRecord>
   return context.vms.find(id)
 }
 
-/** Its guest has not run: it is suspended as before. */
+/** Its guest has not run: it is suspended as before, or whatever it was that was to go back to a snapshot. */
 async function giveUp(parts: EngineParts, vm: VmRecord): Promise<void> {
   const { context } = parts
   const runtime = parts.runtimes.get(vm.id)
   await parts.runtimes.drop(vm.id, 'keep')
   await runtime?.qemu.kill()
   await endAllOf(context, vm.id)
-  await transition(context, vm.id, 'suspended', {
-    ...{ process: undefined, helpers: [], restore: undefined },
-    baseId: undefined,
-  })
+  if (context.vms.find(vm.id).goingBack !== undefined) await stayAsItWas(context, vm.id)
+  else
+    await transition(context, vm.id, 'suspended', {
+      ...{ process: undefined, helpers: [], restore: undefined },
+      baseId: undefined,
+    })
   await parts.bases.sweep()
 }
 

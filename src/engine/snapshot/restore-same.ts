@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import { chown, mkdir, rm } from 'node:fs/promises'
+import { chown, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { SnapshotRestore, SnapshotRestored } from '../../api/snapshot.ts'
 import { cloneDisk } from '../../disk/clone.ts'
 import { diskFile } from '../../fork/disk-file.ts'
 import { checkMemoryFor } from '../../memory/base.ts'
 import { assert } from '../../shared/assert.ts'
-import { asRametError, RametError } from '../../shared/errors.ts'
+import { RametError } from '../../shared/errors.ts'
 import { faultPoint } from '../../shared/fault.ts'
 import type { EngineContext } from '../context.ts'
 import type { ForkParts } from '../fork/fork-parts.ts'
@@ -14,7 +14,8 @@ import type { OperationHandle } from '../operations.ts'
 import type { SnapshotRecord, SuspendedRecord, VmRecord } from '../records.ts'
 import type { Changes } from '../registry.ts'
 import type { Manner } from '../restore/bring-back.ts'
-import { removeWaitingDisks, waitingDiskFile } from '../restore/place-disks.ts'
+import { pastOf, stayAsItWas, turnBack } from '../restore/going-back.ts'
+import { waitingDiskFile } from '../restore/place-disks.ts'
 import { comeBack } from '../restore/resume-suspended.ts'
 import { liveStates, next } from '../state.ts'
 import { vmmOverheadBytes } from '../vm/limits-of-vm.ts'
@@ -22,7 +23,7 @@ import { removeDirectory } from '../vm/release-vm.ts'
 import { discardVm } from '../vm/vm-actions.ts'
 import { userOf } from '../vm/vm-plan.ts'
 import { vmView } from '../vm/vm-view.ts'
-import { announceState, transition } from '../vm-states.ts'
+import { transition } from '../vm-states.ts'
 import type { Restorable } from './restorable.ts'
 import { snapshotDisks } from './snapshot-sources.ts'
 
@@ -73,8 +74,7 @@ interface Run {
 
 /**
  * The vm that a snapshot is of goes back to that moment: disks and memory, under the name that it has by now. One that is
- * gone is made again. Until its disks are whole it is as it was; from then on it is suspended at that moment, until its
- * guest runs.
+ * gone is made again. Until its guest runs at that moment all that it had is kept, and when it cannot, the vm is what it was.
  *
  * @throws RametError `ILLEGAL_STATE`, `NAME_TAKEN`, `NO_SPACE`, `NO_CAPACITY`, as `comeBack`
  */
@@ -129,38 +129,19 @@ async function goBack(parts: ForkParts, restorable: Restorable, handle: Operatio
   const { snapshot } = restorable
   const before = context.vms.find(snapshot.vm.id)
   const begun: Changes<VmRecord> = { generationId: randomUUID(), restore: undefined, stateReason: undefined }
-  const vm = await transition(context, before.id, 'restore', begun)
+  const vm = await transition(context, before.id, 'restore', { ...begun, goingBack: pastOf(before) })
   faultPoint('restore.begun')
   try {
     await parts.fingerprints.check(snapshot.vm)
     await makeDirectory(context, vm)
     await copyDisks(parts, restorable, { vm, fileOf: waitingDiskFile, handle })
     faultPoint('restore.disks')
-    // From here on the vm is at that moment: what it had is lost.
-    const changes = {
-      ...guestOf(snapshot.vm),
-      failure: undefined,
-      suspended: { ...suspendedAt(restorable), placing: true as const },
-    }
-    const back = await context.vms.update(vm.id, changes)
+    const back = await turnBack(context, vm.id, guestOf(snapshot.vm), suspendedAt(restorable))
     faultPoint('restore.back')
-    await rm(context.paths.suspended(vm.id), { recursive: true, force: true })
     return back
   } catch (error) {
-    await stayAsItWas(context, before)
+    await stayAsItWas(context, vm.id)
     throw error
-  }
-}
-
-/** Nothing has changed but its state. Never throws. */
-async function stayAsItWas(context: EngineContext, { id, state, stateReason, failure }: VmRecord): Promise<void> {
-  try {
-    const vm = context.vms.find(id)
-    if (vm.suspended?.placing !== undefined) return
-    await removeWaitingDisks(context, vm)
-    announceState(context, await context.vms.update(id, { state, stateReason, failure }), vm.state)
-  } catch (error) {
-    context.log.error({ vmId: id, error: asRametError(error).message }, 'a vm that was not restored is left restoring')
   }
 }
 

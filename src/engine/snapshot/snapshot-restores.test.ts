@@ -1,13 +1,19 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
-import { chmod, open, readdir, rename, rm } from 'node:fs/promises'
+import { chmod, link, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { SnapshotRestore, type SnapshotRestored, type SnapshotRestoreInput } from '../../api/snapshot.ts'
+import { createDisk } from '../../disk/create.ts'
+import { diskFile } from '../../fork/disk-file.ts'
 import { manifestPath } from '../../memory/stored-base.ts'
 import { isRametError, RametError } from '../../shared/errors.ts'
 import { baseFile } from '../disk/bases.ts'
-import type { SnapshotRecord } from '../records.ts'
+import type { SnapshotRecord, VmRecord } from '../records.ts'
+import type { Changes } from '../registry.ts'
+import { pastOf, turnBack } from '../restore/going-back.ts'
+import { placeDisks, waitingDiskFile } from '../restore/place-disks.ts'
+import { checkpointFile } from '../restore/restore-request.ts'
 import { cpuFeatures } from '../testing/fake-vmm.ts'
 import { wholeSnapshot } from '../testing/snapshots.ts'
 import { TestEngine } from '../testing/test-engine.ts'
@@ -178,7 +184,119 @@ test('a vm that is gone is made again with its id, unless another has its name',
   assert.deepEqual([context.vms.find(id).name, context.vms.find(id).state], ['web', 'running'])
 })
 
-test('a vm whose guest cannot come back is suspended at that moment, and keeps the snapshot', async () => {
+/** With two disks of two levels each, as files of a few bytes. @returns what is in each file of its directory */
+async function withDisks(engine: TestEngine, snapshot: SnapshotRecord): Promise<() => Promise<Record<string, string>>> {
+  const { context } = engine
+  const { id } = context.vms.find('web')
+  const dir = context.paths.vm(id)
+  const disks = [{ sizeBytes: 65536 }, { sizeBytes: 65536 }]
+  const machine = { ...snapshot.vm.machine, diskCount: disks.length }
+  await context.vms.update(id, { disks, machine })
+  await context.snapshots.update(snapshot.id, { vm: { ...snapshot.vm, disks, machine } })
+  await mkdir(dir, { recursive: true })
+  for (const [index] of disks.entries()) {
+    await createDisk({ path: join(context.paths.snapshot(snapshot.id), diskFile(index)), virtualBytes: 65536 })
+    for (const level of [0, 1]) await writeFile(join(dir, diskFile(index, level)), `today ${index} ${level}`)
+  }
+  return async () => {
+    const names = (await readdir(dir)).filter((name) => name.startsWith('disk'))
+    return Object.fromEntries(
+      await Promise.all(names.sort().map(async (name) => [name, await readFile(join(dir, name), 'latin1')])),
+    )
+  }
+}
+
+/** All of a record but what is new with each attempt to let the vm run. */
+const lasting = ({ generationId: _, helpers: _helpers, ...rest }: VmRecord) => rest
+
+const pasts: Record<string, Changes<VmRecord>> = {
+  stopped: { state: 'stopped', stateReason: 'the guest shut down' },
+  failed: { state: 'failed', failure: { reason: 'other', message: 'it failed', consoleLines: [], at: '' } },
+  suspended: { state: 'suspended', suspended: { digest: 'ab'.repeat(32), fileBytes: 6, atMs: 1 }, idlePaused: true },
+}
+
+for (const [name, past] of Object.entries(pasts))
+  test(`a vm that was ${name} and whose QEMU cannot start at the snapshot is what it was, with disks and memory`, async () => {
+    const { engine, snapshot } = await opened()
+    await using _ = engine
+    const { context, vmm } = engine
+    const filesOf = await withDisks(engine, snapshot)
+    const { id } = context.vms.find('web')
+    const ownCheckpoint = join(context.paths.suspended(id), checkpointFile)
+    await mkdir(context.paths.suspended(id))
+    await writeFile(ownCheckpoint, 'memory')
+    const before = await context.vms.update(id, structuredClone(past))
+    const files = await filesOf()
+    let diskOfThen = ''
+    let spawns = 0
+    vmm.interfere = async (what) => {
+      if (what !== 'spawn') return
+      spawns += 1
+      // The first is asked for its processor.
+      if (spawns === 1) return
+      diskOfThen = (await filesOf())[diskFile(0)] ?? ''
+      throw new RametError('VMM_FAILED', { message: 'no QEMU' })
+    }
+    await assert.rejects(restore(engine, snapshot, {}), (error) => isRametError(error, 'VMM_FAILED'))
+    assert.equal(spawns, 2)
+    assert.equal(diskOfThen.slice(0, 3), 'QFI', 'the disks of that moment were in place')
+    assert.deepEqual(lasting(context.vms.find(id)), lasting(before))
+    assert.deepEqual(await filesOf(), files)
+    assert.equal(await readFile(ownCheckpoint, 'utf8'), 'memory')
+    // Levels as these cannot be merged; what goes back loses them.
+    vmm.interfere = () => {}
+    await restore(engine, snapshot, {})
+    assert.deepEqual([context.vms.find(id).state, context.vms.find(id).goingBack], ['running', undefined])
+    assert.deepEqual(Object.keys(await filesOf()), [diskFile(0), diskFile(1)])
+    assert.ok(!existsSync(ownCheckpoint), 'what it had is given up')
+  })
+
+test('a vm that cannot go back keeps today’s disks also when a daemon dies while it puts them back', async () => {
+  const { engine, snapshot } = await opened()
+  await using _ = engine
+  const { context } = engine
+  const filesOf = await withDisks(engine, snapshot)
+  const { id } = context.vms.find('web')
+  const files = await filesOf()
+  const before = context.vms.find(id)
+  const dir = context.paths.vm(id)
+  await context.vms.update(id, { state: 'restoring', goingBack: pastOf(before) })
+  for (const index of [0, 1]) await writeFile(join(dir, waitingDiskFile(index)), `then ${index}`)
+  const { checkpoint } = context.snapshots.find(snapshot.id)
+  assert.ok(checkpoint !== undefined)
+  const back = await turnBack(context, id, {}, { ...checkpoint, atMs: 1, snapshotId: snapshot.id })
+  await placeDisks(context, back)
+  assert.equal((await filesOf())[diskFile(1)], 'then 1')
+  // As far as it had come: one is back already.
+  await rm(join(dir, diskFile(0)))
+  await link(join(dir, `${diskFile(0)}.before`), join(dir, diskFile(0)))
+  const { engine: next } = await engine.restart()
+  await using _next = next
+  assert.deepEqual(lasting(next.context.vms.find(id)), lasting(before))
+  assert.deepEqual(await filesOf(), files)
+})
+
+test('a vm that could not be put back when it failed is put back when it is killed', async () => {
+  const { engine, snapshot } = await opened()
+  await using _ = engine
+  const { context } = engine
+  const filesOf = await withDisks(engine, snapshot)
+  const files = await filesOf()
+  const { id } = context.vms.find('web')
+  const blocked = join(context.paths.vm(id), `${diskFile(0)}.before.tmp`)
+  engine.pageServers.onServe = async () => {
+    await mkdir(blocked)
+    throw new RametError('CHECKPOINT_DAMAGED', { message: 'its devices are damaged' })
+  }
+  await assert.rejects(restore(engine, snapshot, {}), (error) => isRametError(error, 'CHECKPOINT_DAMAGED'))
+  assert.equal(context.vms.find(id).state, 'restoring')
+  await rm(blocked, { recursive: true })
+  await (await engine.vms.kill('web')).done
+  assert.deepEqual([context.vms.find(id).state, context.vms.find(id).goingBack], ['stopped', undefined])
+  assert.deepEqual(await filesOf(), files)
+})
+
+test('a vm whose guest cannot come back is what it was, and lets the snapshot go', async () => {
   const { engine, snapshot } = await opened()
   await using _ = engine
   const { context } = engine
@@ -187,10 +305,9 @@ test('a vm whose guest cannot come back is suspended at that moment, and keeps t
     throw new RametError('CHECKPOINT_DAMAGED', { message: 'its devices are damaged' })
   }
   await assert.rejects(restore(engine, snapshot, {}), (error) => isRametError(error, 'CHECKPOINT_DAMAGED'))
-  assert.deepEqual([context.vms.find(id).state, context.vms.find(id).suspended?.placing], ['suspended', undefined])
-  await assert.rejects(engine.snapshots.remove(snapshot), (error) => isRametError(error, 'IN_USE'))
+  assert.deepEqual([context.vms.find(id).state, context.vms.find(id).suspended], ['stopped', undefined])
   letArrive(engine)
-  await (await engine.vms.resume('web')).done
+  await restore(engine, snapshot, {})
   assert.equal(context.vms.find(id).restore?.snapshotId, snapshot.id)
 })
 

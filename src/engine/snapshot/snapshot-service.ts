@@ -156,7 +156,10 @@ export class SnapshotService {
     const { context, uses } = this.#parts
     const vms = context.vms
       .list()
-      .filter(({ restore, suspended }) => isNeeded(id, restore) || suspended?.snapshotId === id)
+      .filter(
+        ({ goingBack, restore, suspended }) =>
+          isNeeded(id, restore) || [suspended, goingBack?.suspended].some((each) => each?.snapshotId === id),
+      )
       .map((vm) => vm.name)
     if (vms.length > 0) {
       throw new RametError('IN_USE', {

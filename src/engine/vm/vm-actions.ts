@@ -15,6 +15,7 @@ import type { OperationHandle } from '../operations.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
 import type { Changes } from '../registry.ts'
+import { undoGoingBack } from '../restore/going-back.ts'
 import { releaseCheckpoint } from '../restore/suspended-files.ts'
 import { illegal, liveStates } from '../state.ts'
 import { transition } from '../vm-states.ts'
@@ -157,6 +158,7 @@ function endWithin(runtime: VmRuntime, deadline: AbortSignal): Promise<unknown> 
 export async function killVm(parts: EngineParts, id: string): Promise<VmRecord> {
   const before = parts.context.vms.find(id)
   if (!liveStates.has(before.state) && before.state !== 'suspended') return before
+  if (before.goingBack !== undefined) return killGoingBack(parts, id)
   const vm = await transition(parts.context, id, 'kill')
   if (before.state === 'suspended') await releaseCheckpoint(parts.context, id)
   const runtime = parts.runtimes.get(id)
@@ -166,6 +168,14 @@ export async function killVm(parts: EngineParts, id: string): Promise<VmRecord> 
     return transition(parts.context, id, 'stopped', stoppedNow(parts))
   }
   return finishStop(parts, vm, runtime, 'kill')
+}
+
+/** What it had could not be put back when its restore failed: that comes first, since its disks may be of two moments. */
+async function killGoingBack(parts: EngineParts, id: string): Promise<VmRecord> {
+  await parts.runtimes.drop(id)
+  await endAllOf(parts.context, id)
+  await undoGoingBack(parts.context, id)
+  return killVm(parts, id)
 }
 
 /**
