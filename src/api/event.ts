@@ -52,7 +52,7 @@ export const Event = z
     data: z
       .record(z.string(), z.unknown())
       .describe(
-        'Facts: `state`, `previous`, `reason` of a state · `disk` (number) and `state` (`lent`, `returned`, `collapsed`) of a vm.disks · `state` (`filling`, `interrupted`, `done`) and `restore` (the report) of a vm.restore · the Operation of an operation.*',
+        'Facts: `state`, `previous`, `reason` of a state · `disk` (number) and `state` (`lent`, `returned`, `collapsed`) of a vm.disks · `state` (`filling`, `interrupted`, `failed`, `done`) and `restore` (the report) of a vm.restore · the Operation of an operation.*',
       ),
   })
   .meta({ id: 'Event', description: 'Something that happened.' })

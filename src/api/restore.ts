@@ -25,8 +25,11 @@ export const RestoreFigures = z
   .meta({ id: 'RestoreFigures', description: 'What a lazy restore has cost until some moment.' })
 export type RestoreFigures = z.infer<typeof RestoreFigures>
 
-/** filling: it runs, its memory still comes · interrupted: nobody serves its memory, so it stands where it needs more · done: it stands on its own */
-export const restoreStates = ['filling', 'interrupted', 'done'] as const
+/**
+ * filling: it runs, its memory still comes · interrupted: nobody serves its memory, so it stands where it needs more ·
+ * failed: some of its memory cannot come, so it stands for good where it needs that · done: it stands on its own
+ */
+export const restoreStates = ['filling', 'interrupted', 'failed', 'done'] as const
 export type RestoreState = (typeof restoreStates)[number]
 
 export const RestoreReport = z

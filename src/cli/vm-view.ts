@@ -10,6 +10,7 @@ const addressOf = (vm: VmInfo) => vm.nics.find((nic) => nic.ip !== undefined)?.i
 
 /** What is out of the ordinary about a vm, for those who look at a list. */
 function noteOf(vm: VmInfo): string {
+  if (vm.restore?.state === 'failed' && vm.stateReason !== undefined) return vm.stateReason
   if (vm.idlePaused) return 'paused by itself'
   if (vm.identity === 'none') return 'no identity, links down'
   return vm.frozenAtFork === false ? 'not frozen at fork' : ''

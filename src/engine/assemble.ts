@@ -23,6 +23,9 @@ export function assemble(context: EngineContext): ForkParts {
   const runtimes = new Runtimes(context, identity)
   const deltas = new Deltas(context)
   const calls = new Calls(context, runtimes)
+  const restores = new Restores(context)
+  // Whoever talks to such a guest may wait for good: all begin anew, and are refused.
+  restores.onFailed = (vmId) => runtimes.get(vmId)?.guest.reset()
   const parts = {
     context,
     identity,
@@ -35,8 +38,8 @@ export function assemble(context: EngineContext): ForkParts {
     runtimes,
     calls,
     ports: new Ports(context, runtimes, calls),
-    restores: new Restores(context),
     processors: new Processors(context, images),
+    restores,
     ttl: new TtlTimer(context),
   }
   return { ...parts, armed: new ArmedPool(parts), uses: new TemplateUses() }

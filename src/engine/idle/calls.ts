@@ -1,5 +1,6 @@
 import type { EngineContext } from '../context.ts'
 import type { VmRecord } from '../records.ts'
+import { requireMemory } from '../restore/lost-memory.ts'
 import type { Runtimes } from '../vm/runtimes.ts'
 import { resumesOnCall } from './idle-step.ts'
 
@@ -28,12 +29,17 @@ export class Calls {
     this.#runtimes = runtimes
   }
 
-  /** @throws RametError `VM_NOT_FOUND` when it has gone; what its resumption failed with */
+  /**
+   * @throws RametError `VM_NOT_FOUND` when it has gone; `CHECKPOINT_DAMAGED` when some of its memory cannot come; what
+   *   its resumption failed with
+   */
   async begin({ id }: Pick<VmRecord, 'id'>): Promise<Call> {
     const hold = this.#runtimes.uses.hold(id)
     try {
       if (this.#isAsleep(id)) await this.#resume(id)
-      return { vm: this.#context.vms.find(id), [Symbol.dispose]: () => hold[Symbol.dispose]() }
+      const vm = this.#context.vms.find(id)
+      requireMemory(vm)
+      return { vm, [Symbol.dispose]: () => hold[Symbol.dispose]() }
     } catch (error) {
       hold[Symbol.dispose]()
       throw error

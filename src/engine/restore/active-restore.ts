@@ -5,6 +5,7 @@ import type { QmpClient } from '../../qemu/qmp.ts'
 import { RametError } from '../../shared/errors.ts'
 import type { RestoreRecord } from '../records.ts'
 import { figuresFrom } from './figures.ts'
+import { lostMemory, lostMemoryOf } from './lost-memory.ts'
 import type { PageServer } from './page-server.ts'
 
 /** completed: the vm stands on its own · ended: its QEMU has gone before that */
@@ -72,8 +73,8 @@ export class ActiveRestore {
   /** For whoever needed it to come to a good end. */
   failure(): RametError {
     const { name } = this.vm
-    if (this.record.problem !== undefined)
-      return new RametError('CHECKPOINT_DAMAGED', { message: `${name} cannot be complete: ${this.record.problem}` })
+    const why = lostMemoryOf({ restore: this.record, state: 'running' })
+    if (why !== undefined) return lostMemory(name, why)
     return new RametError('VMM_FAILED', { message: `${name} ended before all of its memory had come` })
   }
 

@@ -8,6 +8,7 @@ import { SnapshotCreate } from '../../api/snapshot.ts'
 import { RametError } from '../../shared/errors.ts'
 import type { VmRecord } from '../records.ts'
 import { TestEngine } from '../testing/test-engine.ts'
+import { vmView } from '../vm/vm-view.ts'
 import { waitingDiskFile } from './place-disks.ts'
 import { checkpointFile } from './restore-request.ts'
 
@@ -32,6 +33,7 @@ async function resumed(engine: TestEngine): Promise<VmRecord> {
   return engine.context.vms.find(id)
 }
 
+const viewOf = ({ context }: TestEngine, id: string) => vmView(context.vms.find(id))
 const restoreOf = ({ context }: TestEngine, id: string) => context.vms.find(id).restore
 
 /** Resolves with the next event of a restore in that state. */
@@ -162,6 +164,34 @@ test('nobody waits for memory that cannot come', async () => {
   const completing = engine.parts.restores.complete(id, quiet)
   engine.pageServers.newest.tell('failed', {}, 'block 3 is not what it was')
   await assert.rejects(completing, { code: 'CHECKPOINT_DAMAGED' })
+})
+
+test('a guest whose memory cannot come is told of, and waited for by nobody', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await resumed(engine)
+  const { calls, runtimes } = engine.parts
+  const session = await runtimes.get(id)?.guest.session()
+  assert.ok(session?.open)
+  const failed = untilRestore(engine, 'failed')
+  engine.pageServers.newest.tell('failed', {}, 'block 3 is not what it was')
+  await failed
+  const { restore, state, stateReason } = viewOf(engine, id)
+  assert.deepEqual([state, restore?.state], ['running', 'failed'])
+  assert.equal(stateReason, 'its memory cannot come: block 3 is not what it was')
+  const refusal = { code: 'CHECKPOINT_DAMAGED', message: /block 3/, remediation: /ramet kill/ }
+  await assert.rejects(calls.begin({ id }), refusal)
+  await assert.rejects((await engine.vms.stop(id, { force: false })).done, refusal)
+  assert.equal(engine.context.vms.find(id).state, 'running')
+  // Whoever talked to it is let go of.
+  await session.closed
+  // Another page server may be able to read it.
+  const filling = untilRestore(engine, 'filling')
+  engine.pageServers.newest.die()
+  await filling
+  assert.equal(viewOf(engine, id).stateReason, undefined)
+  engine.pageServers.newest.tell('failed', {}, 'block 3 is not what it was')
+  await (await engine.vms.kill(id)).done
+  assert.equal(viewOf(engine, id).stateReason, undefined)
 })
 
 test('a vm that is killed meanwhile is of no interest to the page server any more', async () => {

@@ -36,6 +36,8 @@ export class Restores {
   readonly #stopping = new AbortController()
   /** told of each restore that is over, its record as it was last */
   onOver: (restore: RestoreRecord) => void = () => {}
+  /** told of each vm some of whose memory cannot come */
+  onFailed: (vmId: string) => void = () => {}
 
   constructor(context: EngineContext) {
     this.#context = context
@@ -109,7 +111,7 @@ export class Restores {
     const found = await this.#find(restore.id)
     if (found?.report.stats.state === 'completed') return this.#completed(active, found.report.stats)
     if (found !== undefined && found.report.stats.state !== 'lost') {
-      active.record = { ...active.record, state: 'filling' }
+      active.record = { ...active.record, state: found.report.stats.state === 'failed' ? 'failed' : 'filling' }
       this.#serve(active, found.server)
       return
     }
@@ -191,7 +193,7 @@ export class Restores {
     const onAbort = () => stopped.reject(signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
     const tell = ({ neededPages, missingPages }: RestoreStats) => {
-      if (active.record.problem !== undefined) stopped.reject(active.failure())
+      if (active.record.state === 'failed') stopped.reject(active.failure())
       const message = `all memory of ${active.vm.name} is fetched first`
       handle.progress({ stage: 'filling', fraction: 1 - missingPages / Math.max(1, neededPages), message })
     }
@@ -246,12 +248,20 @@ export class Restores {
   #heed({ notice, restoreId, stats, error }: Notice): void {
     const active = [...this.#active.values()].find(({ record }) => record.id === restoreId)
     if (active === undefined || active.end !== undefined) return
-    if (error !== undefined && notice === 'failed') active.record = { ...active.record, problem: error.message }
     if (notice === 'completed') return void this.#completed(active, stats)
+    if (notice === 'failed') return void this.#failed(active, stats, error)
     active.count(stats)
-    if (notice === 'failed') void this.#store(active)
     // QEMU has gone, or the way to it; in the latter case it waits for another one.
     if (notice === 'lost' && active.server !== undefined) this.#interrupted(active, active.server)
+  }
+
+  /** The guest goes on until it touches what cannot come: then it stands for good. */
+  async #failed(active: ActiveRestore, stats: RestoreStats, error: Notice['error']): Promise<void> {
+    const problem = error === undefined ? {} : { problem: error.message }
+    active.record = { ...active.record, ...problem, state: 'failed' }
+    active.count(stats)
+    await this.#store(active)
+    this.onFailed(active.vm.id)
   }
 
   async #completed(active: ActiveRestore, stats?: RestoreStats): Promise<void> {
@@ -314,7 +324,8 @@ export class Restores {
     const { qmp } = qemu
     if (qmp === undefined) throw new RametError('QMP_FAILED', { message: 'there is no way to its QEMU yet' })
     const interruptions = active.record.interruptions + 1
-    active.record = { ...active.record, state: 'interrupted', interruptions }
+    // Another server may be able to read what this one could not, or says so anew.
+    active.record = { ...active.record, state: 'interrupted', problem: undefined, interruptions }
     await this.#store(active)
     faultPoint('restore.interrupted')
     const server = await this.#link.get()
@@ -327,7 +338,7 @@ export class Restores {
     const serving = { vm, record: active.record, qemu, socketName, takeOver: true }
     await server.serve(restoreRequest(this.#context, serving))
     faultPoint('restore.taken-over')
-    active.record = { ...active.record, state: 'filling' }
+    if (active.record.state === 'interrupted') active.record = { ...active.record, state: 'filling' }
     this.#serve(active, server)
     await this.#store(active)
   }

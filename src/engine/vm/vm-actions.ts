@@ -16,6 +16,7 @@ import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
 import type { Changes } from '../registry.ts'
 import { undoGoingBack } from '../restore/going-back.ts'
+import { requireMemory } from '../restore/lost-memory.ts'
 import { releaseCheckpoint } from '../restore/suspended-files.ts'
 import { illegal, liveStates } from '../state.ts'
 import { transition } from '../vm-states.ts'
@@ -111,7 +112,10 @@ export async function stopVm(
   const { context } = parts
   const runtime = runtimeOf(parts, id, 'stop')
   const before = context.vms.find(id)
-  if (!options.force) requireAgent(before, 'stop')
+  if (!options.force) {
+    requireAgent(before, 'stop')
+    requireMemory(before)
+  }
   const vm = await transition(context, id, 'stop')
   const timeoutMs = options.timeoutMs ?? limits.guestShutdownTimeoutMs
   handle.progress({ stage: 'stopping', message: `${vm.name} shuts down` })

@@ -4,6 +4,7 @@ import { addressOf } from '../../fork/seat.ts'
 import { linksUp } from '../guest/agentless.ts'
 import type { DiskRecord, ImageRecord, TemplateRecord, VmRecord } from '../records.ts'
 import { publicReport } from '../restore/figures.ts'
+import { lostMemoryOf } from '../restore/lost-memory.ts'
 
 const iso = (ms: number) => new Date(ms).toISOString()
 
@@ -34,11 +35,12 @@ function nicView(vm: VmRecord): Nic[] {
 
 /** A vm as the API shows it. */
 export function vmView(vm: VmRecord): Vm {
+  const stateReason = vm.stateReason ?? lostMemoryOf(vm)
   return {
     id: vm.id,
     name: vm.name,
     state: vm.state,
-    ...(vm.stateReason === undefined ? {} : { stateReason: vm.stateReason }),
+    ...(stateReason === undefined ? {} : { stateReason }),
     source: vm.source,
     image: vm.imageName,
     ...(vm.parentId === undefined ? {} : { parentId: vm.parentId }),
