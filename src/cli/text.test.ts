@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { TreeNode } from '../client/index.ts'
+import type { TreeNode, VmInfo } from '../client/index.ts'
 import { doctorText } from './commands/doctor.ts'
 import { eventText } from './commands/events.ts'
 import { formatAge, formatDuration, harmless } from './format.ts'
 import { editDistance, nearest } from './suggest.ts'
 import { textTable } from './text-table.ts'
 import { treeLines } from './tree-lines.ts'
+import { vmColumnsFor } from './vm-view.ts'
 
 test('a table is as wide as it needs to be', () => {
   const text = textTable(
@@ -48,6 +49,13 @@ test('the lineage is drawn', () => {
   let deep: TreeNode[] = [node('n-0')]
   for (let depth = 1; depth < 5000; depth += 1) deep = [...deep, node(`n-${depth}`, `n-${depth - 1}`)]
   assert.equal(treeLines(deep).length, 5000)
+})
+
+test('a vm whose memory cannot come says so where vms are listed', () => {
+  const stateReason = 'its memory cannot come: block 3 of memory.ckpt is damaged'
+  const vm = { name: 'web', restore: { state: 'failed' }, stateReason } as VmInfo
+  const notes = vmColumnsFor([vm]).find(({ heading }) => heading === 'NOTE')
+  assert.equal(notes?.of(vm), stateReason)
 })
 
 test('durations and ages are one glance', () => {
