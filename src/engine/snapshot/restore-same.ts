@@ -56,6 +56,12 @@ export function checkSame({ vms }: EngineContext, { name, vm }: SnapshotRecord, 
 }
 
 function checkAtRest(vm: VmRecord, snapshot: string): void {
+  if (keepsItsMemory(vm))
+    throw new RametError('ILLEGAL_STATE', {
+      message: `cannot restore ${vm.name}: it is suspended, and its memory on disk would be lost`,
+      remediation: `\`ramet kill ${vm.name}\` gives up that memory; or restore a new vm beside it: \`ramet snapshot restore ${snapshot} --as NAME\`.`,
+      details: { state: vm.state, action: 'restore' },
+    })
   if (next(vm.state, 'restore') !== undefined) return
   const remedy = liveStates.has(vm.state)
     ? `Stop it first, \`ramet stop ${vm.name}\`, which`
@@ -65,6 +71,11 @@ function checkAtRest(vm: VmRecord, snapshot: string): void {
     remediation: `${remedy} loses what it has written since; or restore a new vm beside it: \`ramet snapshot restore ${snapshot} --as NAME\`.`,
     details: { state: vm.state, action: 'restore' },
   })
+}
+
+/** It was paused to disk, and can go on from there; not so where an earlier restore left it at a snapshot. */
+function keepsItsMemory({ state, suspended }: VmRecord): boolean {
+  return state === 'suspended' && suspended?.snapshotId === undefined && suspended?.resumedAtMs === undefined
 }
 
 interface Run {

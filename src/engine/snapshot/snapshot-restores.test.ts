@@ -157,6 +157,23 @@ test('the vm itself goes back, under the name it has by now; one that runs does 
   )
 })
 
+test('a vm that was paused to disk keeps its memory unless somebody gives it up', async () => {
+  const { engine, snapshot } = await opened()
+  await using _ = engine
+  const { vms } = engine.context
+  const { id } = vms.find('web')
+  const suspended = { digest: 'd'.repeat(64), fileBytes: 6, atMs: 1 }
+  await vms.update(id, { state: 'suspended', suspended })
+  await assert.rejects(restore(engine, snapshot, {}), (error) => {
+    assert.ok(isRametError(error, 'ILLEGAL_STATE'))
+    assert.match(error.remediation, /ramet kill web.*--as NAME/)
+    return true
+  })
+  assert.deepEqual([vms.find(id).state, vms.find(id).suspended], ['suspended', suspended])
+  await (await engine.vms.kill(id)).done
+  assert.deepEqual(namesOf(await restore(engine, snapshot, {})), ['web'])
+})
+
 test('a vm that is gone is made again with its id, unless another has its name', async () => {
   const { engine, snapshot } = await opened()
   await using _ = engine
