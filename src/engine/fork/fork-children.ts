@@ -114,6 +114,21 @@ async function undo(parts: ForkParts, results: readonly ForkedChild[]): Promise<
 }
 
 /**
+ * A port of the host can be had once only.
+ *
+ * @throws RametError `INVALID_ARGUMENT`
+ */
+export function checkPorts(names: readonly string[], ports: ForkRequest['ports']): void {
+  const fixed = ports.find(({ hostPort }) => hostPort !== undefined)
+  if (names.length < 2 || fixed === undefined) return
+  throw new RametError('INVALID_ARGUMENT', {
+    message: `port ${fixed.hostPort} of the host cannot be published by ${names.length} vms`,
+    remediation: `Leave the port of the host out, \`-p ${fixed.guestPort}\`, and each gets a free one: \`ramet port NAME\` shows it.`,
+    details: { hostPort: fixed.hostPort },
+  })
+}
+
+/**
  * A name that is taken fails its own child, unless all are wanted or none.
  *
  * @param parent whose name theirs are made of, where there is no prefix

@@ -24,6 +24,15 @@ test('children run with names and hostnames of their own, their links up', async
   }
 })
 
+test('several children cannot have one port of the host', async () => {
+  await using engine = await TestEngine.open()
+  const template = await engine.createTemplate('warm')
+  const vm = engine.context.vms.find((await engine.createVm({ name: 'web' })).id)
+  const request = requested({ count: 2, ports: [{ guestPort: 80, hostAddress: '127.0.0.1', hostPort: 34_999 }] })
+  for (const fork of [() => engine.forks.fork(template, request), () => engine.forks.forkVm(vm, request)])
+    await assert.rejects(fork, (error) => isRametError(error, 'INVALID_ARGUMENT') && /34999/.test(error.message))
+})
+
 test('a child writes down what it came from', async () => {
   await using engine = await TestEngine.open()
   const template = await engine.createTemplate('warm')

@@ -4,7 +4,7 @@ import { formatBytes } from '../../shared/limits.ts'
 import type { Action, CallContext } from '../contract.ts'
 import type { TemplateRecord, VmRecord } from '../records.ts'
 import { checkLimits } from '../vm/limits-of-vm.ts'
-import { childNames, forkAll } from './fork-children.ts'
+import { checkPorts, childNames, forkAll } from './fork-children.ts'
 import { checkCapturable, warningsOf } from './fork-conflicts.ts'
 import type { ForkParts } from './fork-parts.ts'
 import { templateSource } from './fork-source.ts'
@@ -27,6 +27,7 @@ export class ForkService {
     checkUsable(context.host.accelerator, template)
     checkLimits(request.limits, template.machine.memoryBytes)
     const names = childNames(context, template, request)
+    checkPorts(names, request.ports)
     const target = { kind: 'template' as const, id: template.id, name: template.name }
     return context.operations.begin('template.fork', target, call, async (handle) => {
       using _ = this.#parts.uses.hold(template.id)
@@ -53,6 +54,7 @@ export class ForkService {
     checkCapturable(vm, request, 'fork')
     checkLimits(request.limits, vm.machine.memoryBytes)
     const names = childNames(context, vm, request)
+    checkPorts(names, request.ports)
     const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
     return context.operations.begin('vm.fork', target, call, (handle) =>
       // The vm is its children's disk until they have copied it: nothing else may happen to it meanwhile.

@@ -174,6 +174,15 @@ test('a vm that was paused to disk keeps its memory unless somebody gives it up'
   assert.deepEqual(namesOf(await restore(engine, snapshot, {})), ['web'])
 })
 
+test('several new vms cannot have one port of the host', async () => {
+  const { engine, snapshot } = await opened()
+  await using _ = engine
+  const ports = [{ guestPort: 80, hostPort: 34_999 }]
+  await assert.rejects(restore(engine, snapshot, { into: 'new', count: 2, ports }), (error) =>
+    isRametError(error, 'INVALID_ARGUMENT'),
+  )
+})
+
 test('a vm that is gone is made again with its id, unless another has its name', async () => {
   const { engine, snapshot } = await opened()
   await using _ = engine

@@ -1,7 +1,7 @@
 import type { RestoreMode, SnapshotRestore, SnapshotRestored } from '../../api/snapshot.ts'
 import { RametError } from '../../shared/errors.ts'
 import type { Action, CallContext } from '../contract.ts'
-import { childNames, type ForkOrder, forkAll } from '../fork/fork-children.ts'
+import { checkPorts, childNames, type ForkOrder, forkAll } from '../fork/fork-children.ts'
 import type { ForkParts } from '../fork/fork-parts.ts'
 import type { OperationHandle } from '../operations.ts'
 import type { SnapshotRecord } from '../records.ts'
@@ -42,6 +42,7 @@ export class SnapshotRestores {
     if (isSame) checkSame(context, snapshot, request)
     else checkLimits(request.limits, snapshot.vm.machine.memoryBytes)
     const names = isSame ? [] : childNames(context, snapshot.vm, { ...request, atomic: false })
+    checkPorts(names, request.ports)
     const target = { kind: 'snapshot' as const, id: snapshot.id, name: snapshot.name }
     return context.operations.begin('snapshot.restore', target, call, async (handle) => {
       // Until each vm has a record that names it.
