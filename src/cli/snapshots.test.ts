@@ -54,6 +54,7 @@ test('a snapshot is restored: as new vms, or as the vm itself when that does not
   assert.match(itself.stderr, /cannot restore web: it is running/)
   assert.equal((await runCli(harness, ['snapshot', 'restore', 'first', '--lazy', '--eager'])).code, 2)
   assert.equal((await runCli(harness, ['snapshot', 'restore', 'first', '--as', 'x', '-n', '2'])).code, 2)
+  assert.equal((await runCli(harness, ['snapshot', 'restore', 'first', '--eager', '--policy', 'none'])).code, 2)
   const listed = JSON.parse((await runCli(harness, ['snapshot', 'inspect', 'first'])).stdout)
   assert.equal(listed.restoreCount, 3)
 })

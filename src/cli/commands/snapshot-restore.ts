@@ -23,7 +23,7 @@ const options = {
   eager: flag('--eager', 'load all memory before the vm runs'),
   policy: parsed(
     '--policy <name>',
-    'what comes along with a page that is waited for: auto (the default), none, physical, virtual, adaptive, recorded',
+    'of a lazy restore, what comes along with a page that is waited for: auto (the default), none, physical, virtual, adaptive, recorded',
     oneOf(...policies),
     policies,
   ),
@@ -63,6 +63,11 @@ async function requestOf(given: Values<typeof options>) {
   const [mode] = modes
   if (modes.length > 1)
     throw new UsageError(`--${modes.join(' and --')} exclude each other`, 'Memory comes in one of these ways.')
+  if (policy !== undefined && (mode === 'shared' || mode === 'eager'))
+    throw new UsageError(
+      `--policy has no effect with --${mode}`,
+      'It is for memory that comes while the vm runs: --lazy.',
+    )
   if (as !== undefined && (count ?? 1) !== 1)
     throw new UsageError('--as is for one vm', 'Use --name-prefix for several.')
   const isNew = as !== undefined || count !== undefined || namePrefix !== undefined
