@@ -189,8 +189,10 @@ test('a guest whose memory cannot come is told of, and waited for by nobody', as
   engine.pageServers.newest.die()
   await filling
   assert.equal(viewOf(engine, id).stateReason, undefined)
+  const again = untilRestore(engine, 'failed')
   engine.pageServers.newest.tell('failed', {}, 'block 3 is not what it was')
-  await (await engine.vms.kill(id)).done
+  await again
+  await (await engine.vms.stop(id, { force: true })).done
   assert.equal(viewOf(engine, id).stateReason, undefined)
 })
 

@@ -16,7 +16,7 @@ import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
 import type { Changes } from '../registry.ts'
 import { undoGoingBack } from '../restore/going-back.ts'
-import { requireMemory } from '../restore/lost-memory.ts'
+import { lostMemoryOf, requireMemory } from '../restore/lost-memory.ts'
 import { releaseCheckpoint } from '../restore/suspended-files.ts'
 import { illegal, liveStates } from '../state.ts'
 import { transition } from '../vm-states.ts'
@@ -117,6 +117,8 @@ export async function stopVm(
     requireMemory(before)
   }
   const vm = await transition(context, id, 'stop')
+  // A guest that stands for good cannot shut down.
+  if (lostMemoryOf(before) !== undefined) return await finishStop(parts, vm, runtime, 'kill')
   const timeoutMs = options.timeoutMs ?? limits.guestShutdownTimeoutMs
   handle.progress({ stage: 'stopping', message: `${vm.name} shuts down` })
   const deadline = AbortSignal.any([AbortSignal.timeout(timeoutMs), handle.signal])

@@ -14,6 +14,7 @@ const linkErrors: readonly ErrorCode[] = [
   'VM_NOT_FOUND',
   'ILLEGAL_STATE',
   'GUEST_UNREACHABLE',
+  'CHECKPOINT_DAMAGED',
   'AGENT_LINK_LOST',
   'TIMEOUT',
 ]

@@ -15,6 +15,7 @@ const errors: readonly ErrorCode[] = [
   'ILLEGAL_STATE',
   'GUEST_REFUSED',
   'GUEST_UNREACHABLE',
+  'CHECKPOINT_DAMAGED',
   'AGENT_LINK_LOST',
   'TIMEOUT',
 ]
