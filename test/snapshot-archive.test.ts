@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import { after, before, describe, it } from 'node:test'
 import type { Snapshot, Vm } from '../src/client/index.ts'
 import { importFaults } from './support/fault-points.ts'
 import { Host } from './support/host.ts'
 import { namesIn } from './support/leaks.ts'
 import { assertInOrder } from './support/order.ts'
-import { assertInMemory, contentOf, diskDigest } from './support/snapshot-content.ts'
+import { assertInMemory, contentOf, diskDigest, snapshotDir } from './support/snapshot-content.ts'
 
 const MiB = 1024 * 1024
 
@@ -72,6 +74,42 @@ describe('a snapshot that is exported', () => {
       throw error
     }
     await other.close()
+  })
+
+  it('is not exported with an altered disk or checkpoint, and no file is left', async () => {
+    const dir = snapshotDir(host, snapshot)
+    const target = join(host.dataDir, '..', 'damaged.tar')
+    for (const [name, says] of [
+      ['disk0.qcow2', /disk0\.qcow2 of snapshot saved is damaged: its content has changed/],
+      ['memory.ckpt', /snapshot saved is damaged: the block \d+ of .*memory\.ckpt does not match its checksum/],
+    ] as const) {
+      const path = join(dir, name)
+      const whole = await readFile(path)
+      const altered = Buffer.from(whole)
+      altered.fill(7, whole.length >> 1, (whole.length >> 1) + 4096)
+      await writeFile(path, altered)
+      const { code, stderr } = await host.cli(['snapshot', 'export', 'saved', target])
+      assert.equal(code, 1, stderr)
+      assert.match(stderr, says)
+      assert.match(stderr, /remedy: Put the file back as it was/)
+      const through = async () => pipeline(await snapshot.export(), new PassThrough().resume())
+      await assert.rejects(through(), name)
+      await writeFile(path, whole)
+    }
+    const path = join(dir, 'memory.ckpt')
+    const whole = await readFile(path)
+    await truncate(path, whole.length - MiB)
+    const cut = await host.cli(['snapshot', 'export', 'saved', target])
+    assert.equal(cut.code, 1)
+    assert.match(cut.stderr, /memory\.ckpt has \d+ bytes instead of/)
+    await writeFile(path, whole)
+    assert.deepEqual(
+      namesIn(join(host.dataDir, '..')).filter((name) => name.startsWith('damaged')),
+      [],
+    )
+    assert.equal((await host.cli(['snapshot', 'export', 'saved', target])).code, 0)
+    assert.equal((await snapshot.refresh()).failure, undefined)
+    await rm(target)
   })
 
   for (const point of importFaults) {

@@ -236,6 +236,25 @@ describe('a snapshot that is restored', () => {
     await vm.kill()
     await vm.remove()
   })
+
+  it('is refused when a disk of it is altered, and the vm runs on or stands as it did', async () => {
+    const damaged = (error: unknown) =>
+      error instanceof RametApiError &&
+      error.code === 'CHECKPOINT_DAMAGED' &&
+      error.message.includes('disk0.qcow2 of snapshot saved is damaged')
+    const undo = await flip(join(snapshotDir(host, snapshot), 'disk0.qcow2'), -100_000)
+    const vms = await host.ramet.vms.list()
+    for (const mode of ['lazy', 'shared', 'eager'] as const)
+      await assert.rejects(snapshot.restore({ into: 'new', count: 2, mode }), damaged, mode)
+    await web.kill()
+    await assert.rejects(snapshot.restore(), damaged)
+    assert.equal((await web.refresh()).state, 'stopped')
+    assert.equal((await host.ramet.vms.list()).length, vms.length)
+    await assertInOrder(host, 'refused')
+    await undo()
+    await restored({})
+    assert.equal(await contentsOf(web), expected)
+  })
 })
 
 /** Changes one bit of a file. @param at from its start, or from its end if negative @returns puts it right again */

@@ -60,7 +60,7 @@ export const Snapshot = z
     labels: Labels,
     ttlSeconds: z.number().optional().describe('Time to live, seconds.'),
     expiresAt: Time.optional().describe('When it is removed by itself.'),
-    failure: Problem.optional().describe('Why it could not be made.'),
+    failure: Problem.optional().describe('Why it could not be made, or what an export found damaged in it.'),
     timings: Timings.optional().describe('Stages of its making, milliseconds.'),
     createdAt: Time.describe('The moment that it is of.'),
   })

@@ -90,7 +90,8 @@ export class Snapshot<RestoredVm> {
   /**
    * All of it as one stream, to be imported elsewhere; what it stands on is named in it and not part of it.
    *
-   * @throws RametApiError `ILLEGAL_STATE`; the stream breaks when the daemon goes, and whoever imports less is refused
+   * @throws RametApiError `ILLEGAL_STATE`, `CHECKPOINT_DAMAGED`. The stream breaks when the daemon goes, or finds damage on
+   *   the way, which `refresh` then has as `failure`; whoever imports less is refused
    */
   async export(options: CallOptions = {}): Promise<Readable> {
     return await this.#transport.stream({ path: `${this.#path()}/export`, signal: options.signal })

@@ -254,13 +254,13 @@ export interface DeltaRecord {
   createdAtMs: number
 }
 
-/** What is known of a file that must never change: a disk base, a kernel, an initramfs. */
+/** What is known of a file that must never change: a disk base, a kernel, an initramfs, a disk of a snapshot. */
 export interface Fingerprint {
   schemaVersion: 1
   /** `<owner's id>/<file>` */
   id: string
   name: string
-  owner: DiskBase['owner']
+  owner: DiskBase['owner'] | 'snapshot'
   ownerId: string
   file: string
   /** of the whole file, when it was sealed or imported */

@@ -1,4 +1,7 @@
 import { pipeline } from 'node:stream/promises'
+import type { Problem } from '../../api/problem.ts'
+import { RametApiError } from '../../client/errors.ts'
+import { errnoOf } from '../../shared/errors.ts'
 import { defineCommand, required } from '../command.ts'
 import { note } from '../io.ts'
 import { resolveSnapshot } from '../resolve.ts'
@@ -23,12 +26,25 @@ export default defineCommand({
       throw new UsageError('an archive is nothing for a terminal', 'Give a FILE, or lead the output elsewhere.')
     const snapshot = await resolveSnapshot(await context.ramet(), args.snapshot, signal)
     const content = await snapshot.export({ signal })
+    const explain = (error: unknown) => whyBroken(snapshot, error, signal)
     if (args.file === '-') {
-      await pipeline(content, io.stdout, { signal, end: false })
+      await pipeline(content, io.stdout, { signal, end: false }).catch(explain)
       return undefined
     }
-    await writeWhole(args.file, content, signal)
+    await writeWhole(args.file, content, signal).catch(explain)
     await note(io, `wrote ${args.file}`)
     return undefined
   },
 })
+
+/** A stream that breaks says nothing of why; the snapshot does, if it was found damaged. */
+async function whyBroken(
+  snapshot: { refresh(options: { signal: AbortSignal }): Promise<{ failure?: Problem | undefined }> },
+  error: unknown,
+  signal: AbortSignal,
+): Promise<never> {
+  const isBroken = ['ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE'].includes(errnoOf(error) ?? '')
+  if (!isBroken || signal.aborted) throw error
+  const { failure } = await snapshot.refresh({ signal }).catch(() => ({ failure: undefined }))
+  throw failure === undefined ? error : new RametApiError(failure)
+}

@@ -5,7 +5,7 @@ import type { Fingerprint } from '../records.ts'
 import { imageRef } from '../vm/vm-view.ts'
 
 /**
- * The refusal of a base that is not what it was: which file, whose, what differs, and what to do.
+ * The refusal of a base, or of a disk of a snapshot, that is not what it was: which file, whose, what differs, and what to do.
  *
  * @param found what is there instead, or why it could not be read
  */
@@ -17,9 +17,9 @@ export function damagedBase(
   const owner = ownerOf(context, known)
   const differs = isDigest(found) ? contentDiffers(known, found) : reasonOf(found)
   const users = usersOf(context, known)
-  return new RametError('BASE_DAMAGED', {
+  return new RametError(known.owner === 'snapshot' ? 'CHECKPOINT_DAMAGED' : 'BASE_DAMAGED', {
     message: `${known.file} of ${owner.what} is damaged: ${differs}`,
-    remediation: `Put the file back as it was${owner.instead}. What stands on it cannot be started until then.`,
+    remediation: `Put the file back as it was${owner.instead}`,
     ...(isDigest(found) ? {} : { cause: found }),
     details: {
       path: `${known.owner}s/${known.id}`,
@@ -46,22 +46,34 @@ function contentDiffers(known: Fingerprint, { stamp }: FileDigest): string {
 function reasonOf(found: unknown): string {
   if (found instanceof RametError && typeof found.details.what === 'string') return `it ${found.details.what}`
   if (found instanceof Error) return found.message
+  if (typeof found === 'string') return found
   return causeChain(found) ?? 'it cannot be read'
 }
 
 interface Owner {
   name: string
   what: string
+  /** ends the sentence, and says what cannot be until then */
   instead: string
 }
 
-function ownerOf({ images, templates }: EngineContext, { owner, ownerId }: Fingerprint): Owner {
+const untilThen = 'What stands on it cannot be started until then.'
+
+function ownerOf({ images, templates, snapshots }: EngineContext, { owner, ownerId }: Fingerprint): Owner {
+  if (owner === 'snapshot') {
+    const name = snapshots.get(ownerId)?.name ?? ownerId
+    return {
+      name,
+      what: `snapshot ${name}`,
+      instead: `; else nothing can be restored of it: \`ramet snapshot rm ${name}\`.`,
+    }
+  }
   if (owner === 'template') {
     const name = templates.get(ownerId)?.name ?? ownerId
     return {
       name,
       what: `template ${name}`,
-      instead: `, or remove what stands on it, then \`ramet template rm ${name}\`, and make it again`,
+      instead: `, or remove what stands on it, then \`ramet template rm ${name}\`, and make it again. ${untilThen}`,
     }
   }
   const image = images.get(ownerId)
@@ -69,7 +81,7 @@ function ownerOf({ images, templates }: EngineContext, { owner, ownerId }: Finge
   return {
     name,
     what: `image ${name}`,
-    instead: `, or remove what stands on it, then \`ramet image rm ${name}\`, and build or import it again`,
+    instead: `, or remove what stands on it, then \`ramet image rm ${name}\`, and build or import it again. ${untilThen}`,
   }
 }
 

@@ -7,7 +7,7 @@ import { diskFile } from '../../fork/disk-file.ts'
 import { asRametError, isRametError, type RametError } from '../../shared/errors.ts'
 import type { EngineContext } from '../context.ts'
 import type { ImageLibrary } from '../image/image-library.ts'
-import type { DiskBase, DiskRecord, Fingerprint, VmRecord } from '../records.ts'
+import type { DiskBase, DiskRecord, Fingerprint, SnapshotRecord, VmRecord } from '../records.ts'
 import { Registry } from '../registry.ts'
 import { damagedBase } from './damaged-base.ts'
 
@@ -16,6 +16,9 @@ export interface Standing {
   imageId: string
   disks: readonly DiskRecord[]
 }
+
+/** A file, and whose it is. */
+type Owned = Pick<Fingerprint, 'owner' | 'ownerId' | 'file'>
 
 /**
  * Keeps the content of immutable files apart from the files: digest and stamp, taken when each was sealed or
@@ -52,6 +55,43 @@ export class Fingerprints {
    */
   async recordTemplate(templateId: string, disks: readonly DiskRecord[], options: DigestOptions = {}): Promise<void> {
     for (const { base } of disks) if (base?.ownerId === templateId) await this.#recordDisk(base, options)
+  }
+
+  /**
+   * Reads the disks of a snapshot that has just been made or imported, and remembers them.
+   *
+   * @throws RametError `CHECKPOINT_DAMAGED`, the signal's reason
+   */
+  async recordSnapshot(id: string, diskCount: number, options: DigestOptions = {}): Promise<void> {
+    for (let index = 0; index < diskCount; index += 1) {
+      const draft = this.#draft({ owner: 'snapshot', ownerId: id, file: diskFile(index) })
+      await this.#store({ ...draft, ...(await this.#digest(draft, options)) })
+    }
+  }
+
+  /**
+   * Refuses to go on with a snapshot of which a disk has changed.
+   *
+   * @returns SHA-256 of each of its disks, in hex, by name of the file
+   * @throws RametError `CHECKPOINT_DAMAGED` naming file, snapshot, what differs and the remedy
+   */
+  async checkSnapshot({ id, vm }: Pick<SnapshotRecord, 'id' | 'vm'>): Promise<Map<string, string>> {
+    const records = await this.#open()
+    const digests = new Map<string, string>()
+    for (const index of vm.disks.keys()) {
+      const file = diskFile(index)
+      const known = records.get(idOf(id, file))
+      // Taken before the snapshot was ready: what is there now proves nothing.
+      if (known === undefined)
+        throw damagedBase(
+          this.#context,
+          this.#draft({ owner: 'snapshot', ownerId: id, file }),
+          'nothing tells what it was',
+        )
+      await this.#checkOne(known)
+      digests.set(file, known.sha256)
+    }
+    return digests
   }
 
   /**
@@ -109,7 +149,7 @@ export class Fingerprints {
     return known.sha256
   }
 
-  /** Forgets all files of an image or template that is removed. */
+  /** Forgets all files of an image, template or snapshot that is removed. */
   async forget(ownerId: string): Promise<void> {
     const records = await this.#open()
     for (const { id } of records.list().filter((known) => known.ownerId === ownerId)) {
@@ -223,10 +263,10 @@ export class Fingerprints {
     return records.get(idOf(base.ownerId, base.file)) ?? (await this.#recordDisk(base, {}))
   }
 
-  #draft(base: DiskBase): Fingerprint {
-    const id = idOf(base.ownerId, base.file)
+  #draft(of: Owned): Fingerprint {
+    const id = idOf(of.ownerId, of.file)
     const stamp = { sizeBytes: 0, inode: '', mtimeNs: '', ctimeNs: '' }
-    return { schemaVersion: 1, id, name: id, ...base, sha256: '', stamp, bootId: this.#context.host.bootId }
+    return { schemaVersion: 1, id, name: id, ...of, sha256: '', stamp, bootId: this.#context.host.bootId }
   }
 
   async #store(fingerprint: Fingerprint): Promise<Fingerprint> {
@@ -237,9 +277,10 @@ export class Fingerprints {
     throw damagedBase(this.#context, known, fingerprint)
   }
 
-  #pathOf({ owner, ownerId, file }: DiskBase): string {
+  #pathOf({ owner, ownerId, file }: Owned): string {
     const { paths } = this.#context
-    return join(owner === 'image' ? paths.image(ownerId) : paths.template(ownerId), file)
+    const dirs = { image: paths.image(ownerId), template: paths.template(ownerId), snapshot: paths.snapshot(ownerId) }
+    return join(dirs[owner], file)
   }
 
   #baseAt(path: string): DiskBase {

@@ -62,7 +62,7 @@ async function reapOrphans(parts: EngineParts, reaped: Reaped): Promise<void> {
     count('owner')
     context.journal.release(context.journal.openOf(owner).map((entry) => entry.id))
   }
-  count('directory', (await reapDirectories(context)) + (await recoverSnapshots(context)))
+  count('directory', (await reapDirectories(context)) + (await recoverSnapshots(parts)))
 }
 
 /**

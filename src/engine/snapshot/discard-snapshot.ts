@@ -1,11 +1,13 @@
 import { readdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import { asRametError } from '../../shared/errors.ts'
-import type { EngineContext } from '../context.ts'
+import type { EngineParts } from '../parts.ts'
+
+type Tools = Pick<EngineParts, 'context' | 'fingerprints'>
 
 /** Takes away everything of a snapshot, its record last. Can be repeated after a crash. */
-export async function discardSnapshot(context: EngineContext, id: string): Promise<void> {
+export async function discardSnapshot({ context, fingerprints }: Tools, id: string): Promise<void> {
   const snapshot = context.snapshots.get(id)
+  await fingerprints.forget(id)
   await rm(context.paths.snapshot(id), { recursive: true, force: true })
   if (snapshot === undefined) return
   await context.snapshots.remove(id)
@@ -18,15 +20,16 @@ export async function discardSnapshot(context: EngineContext, id: string): Promi
  *
  * @returns how many directories were nobody's
  */
-export async function recoverSnapshots(context: EngineContext): Promise<number> {
+export async function recoverSnapshots(tools: Tools): Promise<number> {
+  const { context } = tools
   for (const { id, name, state } of context.snapshots.list()) {
     if (state !== 'creating' && state !== 'removing') continue
-    await discardSnapshot(context, id).catch((error: unknown) =>
+    await discardSnapshot(tools, id).catch((error: unknown) =>
       context.log.error({ snapshot: name, error: asRametError(error).message }, 'recovery of a snapshot failed'),
     )
   }
   const names = await readdir(context.paths.snapshotsDir)
   const unknown = names.filter((name) => context.snapshots.get(name) === undefined)
-  for (const name of unknown) await rm(join(context.paths.snapshotsDir, name), { recursive: true, force: true })
+  for (const name of unknown) await discardSnapshot(tools, name)
   return unknown.length
 }

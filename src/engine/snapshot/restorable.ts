@@ -11,6 +11,7 @@ import type { EngineContext } from '../context.ts'
 import { baseFile } from '../disk/bases.ts'
 import type { EngineParts } from '../parts.ts'
 import type { CheckpointRecord, SnapshotRecord } from '../records.ts'
+import { damagedSnapshot } from './damaged-snapshot.ts'
 import { checkpointPathOf } from './snapshot-files.ts'
 
 /** A snapshot that fits this host. */
@@ -72,13 +73,7 @@ async function readManifest(path: string, { digest }: CheckpointRecord, name: st
     await Promise.all([checkpoint.readDeviceState(), checkpoint.readRoms()])
     return checkpoint.manifest
   } catch (error) {
-    if (!isRametError(error, 'CHECKPOINT_DAMAGED') && !isRametError(error, 'NOT_FOUND')) throw error
-    throw new RametError('CHECKPOINT_DAMAGED', {
-      message: `snapshot ${name} is damaged: ${error.message}`,
-      cause: error,
-      remediation: `Put the file back as it was; else nothing can be restored of it: \`ramet snapshot rm ${name}\`.`,
-      details: { ...error.details, snapshot: name },
-    })
+    throw damagedSnapshot(name, error)
   }
 }
 

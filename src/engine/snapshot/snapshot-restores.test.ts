@@ -224,6 +224,7 @@ async function withDisks(engine: TestEngine, snapshot: SnapshotRecord): Promise<
     await createDisk({ path: join(context.paths.snapshot(snapshot.id), diskFile(index)), virtualBytes: 65536 })
     for (const level of [0, 1]) await writeFile(join(dir, diskFile(index, level)), `today ${index} ${level}`)
   }
+  await engine.parts.fingerprints.recordSnapshot(snapshot.id, disks.length)
   return async () => {
     const names = (await readdir(dir)).filter((name) => name.startsWith('disk'))
     return Object.fromEntries(

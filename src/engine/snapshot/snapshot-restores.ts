@@ -50,6 +50,7 @@ export class SnapshotRestores {
       // It may have gone since the call came; from here on it cannot.
       const restorable = await openRestorable(this.#parts, context.snapshots.find(snapshot.id), handle.id)
       const run = { names, requestedAtMs, handle }
+      await this.#parts.fingerprints.checkSnapshot(restorable.snapshot)
       const restored = isSame
         ? await restoreSame(this.#parts, restorable, request, run)
         : await this.#restoreNew(restorable, request, run)

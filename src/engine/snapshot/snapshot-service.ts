@@ -58,6 +58,9 @@ export class SnapshotService {
         return takeSnapshot(this.#parts, planned, context.vms.find(vmId), handle)
       })
       const saved = await this.#save(taken, handle)
+      handle.progress({ stage: 'disks', message: 'taking the fingerprints of its disks' })
+      const diskCount = taken.record.vm.disks.length
+      await this.#parts.fingerprints.recordSnapshot(planned.id, diskCount, { signal: handle.signal })
       const timings = { ...taken.timings, ...saved.timings, totalMs: performance.now() - startMs }
       const { diskBytes } = taken
       const ready = await context.snapshots.update(planned.id, ({ ttlMs }) => ({
@@ -70,7 +73,7 @@ export class SnapshotService {
       this.#announce(ready)
       return snapshotView(ready)
     } catch (error) {
-      await discardSnapshot(context, planned.id)
+      await discardSnapshot(this.#parts, planned.id)
       throw error
     }
   }
@@ -109,7 +112,7 @@ export class SnapshotService {
       // Somebody else may have removed it since.
       if (context.snapshots.get(snapshot.id) === undefined) return
       await this.#beginRemoval(snapshot.id)
-      await discardSnapshot(context, snapshot.id)
+      await discardSnapshot(this.#parts, snapshot.id)
       this.#parts.ttl.reschedule()
     })
   }

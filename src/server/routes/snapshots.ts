@@ -154,7 +154,7 @@ export const snapshotRoutes: Route[] = [
     description: 'What it stands on, an image and maybe the memory of a template, is named in it and not part of it.',
     params: snapshotParams,
     answer: { status: 200, contentType: 'application/x-tar', description: 'The archive.' },
-    errors: ['SNAPSHOT_NOT_FOUND', 'ILLEGAL_STATE', 'BASE_DAMAGED'],
+    errors: ['SNAPSHOT_NOT_FOUND', 'ILLEGAL_STATE', 'BASE_DAMAGED', 'CHECKPOINT_DAMAGED'],
     handle: async ({ engine, params }) => {
       const { body, sizeBytes } = await engine.exportSnapshot(params.snapshot)
       const headers = { 'content-length': String(sizeBytes), 'x-content-type-options': 'nosniff' }

@@ -1,20 +1,25 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { chmod, mkdir, open, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
+import { FileSource } from '../../../checkpoint/file/range-source.ts'
+import { Checkpoint } from '../../../checkpoint/file/read.ts'
 import { writeWorkingSets } from '../../../checkpoint/file/working-set.ts'
 import { createDisk } from '../../../disk/create.ts'
 import { qemuIo } from '../../../disk/test-disks.ts'
 import { isRametError, type RametError } from '../../../shared/errors.ts'
-import type { SnapshotRecord } from '../../records.ts'
+import type { Fingerprint, SnapshotRecord } from '../../records.ts'
+import { Registry } from '../../registry.ts'
 import { takenOf } from '../../testing/snapshots.ts'
 import { TestEngine } from '../../testing/test-engine.ts'
 import { saveMemory } from '../save-memory.ts'
 import { exportSnapshot } from './export-snapshot.ts'
 import { importSnapshot } from './import-snapshot.ts'
+import { blockBytes, decodeTarHeader, entryBytes } from './tar.ts'
 
 const run = promisify(execFile)
 const MiB = 1024 * 1024
@@ -31,6 +36,7 @@ async function saved(engine: TestEngine, full = true): Promise<SnapshotRecord> {
   const machine = { ...taken.record.vm.machine, diskCount: 1, nicCount: 1 }
   const vm = { ...taken.record.vm, state: 'running' as const, machine, disks: [{ sizeBytes: 4 * MiB }] }
   const record = await context.snapshots.update(id, { vm })
+  await engine.parts.fingerprints.recordSnapshot(id, 1)
   const facts = await saveMemory(context, { ...taken, record, full }, handle)
   const digest = facts.checkpoint?.digest ?? ''
   await writeWorkingSets(path, digest, [{ recordedAt: new Date(0), pages: Uint32Array.of(8, 0) }])
@@ -141,6 +147,107 @@ test('what it stands on and is not here is named, with the remedy', async () => 
   assert.equal(view.templateId, here.context.templates.find('warm').id)
 })
 
+/** With a byte of a file altered, and the digest of that file to fit. */
+function forged(bytes: Buffer, file: string, at: number): Buffer {
+  const altered = Buffer.from(bytes)
+  const contents = new Map<string, Buffer>()
+  for (let position = 0; ; ) {
+    const entry = decodeTarHeader(altered.subarray(position, position + blockBytes))
+    if (entry === undefined) break
+    contents.set(entry.name, altered.subarray(position + blockBytes, position + blockBytes + entry.sizeBytes))
+    position += entryBytes(entry.sizeBytes)
+  }
+  const [content, digests] = [contents.get(file), contents.get('digests.json')]
+  assert.ok(content !== undefined && digests !== undefined)
+  const sha256 = () => createHash('sha256').update(content).digest('hex')
+  const before = digests.indexOf(sha256())
+  assert.ok(before > 0)
+  content[at] = (content[at] ?? 0) ^ 0xff
+  digests.write(sha256(), before)
+  return altered
+}
+
+/** Writes into a file that is read-only, as a stray process of root would. */
+async function alter(path: string, at: number): Promise<() => Promise<void>> {
+  const whole = await readFile(path)
+  await chmod(path, 0o600)
+  await using file = await open(path, 'r+')
+  await file.write(Buffer.from([(whole[at] ?? 0) ^ 0xff]), 0, 1, at)
+  return () => writeFile(path, whole)
+}
+
+test('an altered disk is refused before a byte of it is exported, until the file is as it was', async () => {
+  await using engine = await TestEngine.open()
+  const snapshot = await saved(engine)
+  const dir = engine.context.paths.snapshot(snapshot.id)
+  const back = await alter(join(dir, 'disk0.qcow2'), 200_000)
+  await assert.rejects(exported(engine, snapshot), (error) => {
+    assert.ok(isRametError(error, 'CHECKPOINT_DAMAGED'), String(error))
+    assert.match(error.message, /disk0\.qcow2 of snapshot saved is damaged: its content has changed/)
+    assert.match(error.remediation, /Put the file back.*ramet snapshot rm saved/)
+    return true
+  })
+  assert.equal(engine.parts.uses.count(snapshot.id), 0, 'it is let go of')
+  await back()
+  await exported(engine, snapshot)
+  await rm(join(dir, 'disk0.qcow2'))
+  await assert.rejects(exported(engine, snapshot), /disk0.qcow2 of snapshot saved is damaged: it is missing/)
+})
+
+test('a disk that is altered while it is exported breaks the stream', async () => {
+  await using engine = await TestEngine.open()
+  const snapshot = await saved(engine)
+  const { body } = await exportSnapshot(engine.parts, snapshot)
+  await alter(join(engine.context.paths.snapshot(snapshot.id), 'disk0.qcow2'), 200_000)
+  await assert.rejects(buffer(body), (error) => isRametError(error, 'CHECKPOINT_DAMAGED'))
+})
+
+test('a checkpoint that was cut short or altered anywhere is not exported, and the record says why', async () => {
+  await using engine = await TestEngine.open()
+  const { snapshots, paths } = engine.context
+  const snapshot = await saved(engine)
+  const path = join(paths.snapshot(snapshot.id), 'memory.ckpt')
+  const { length } = await readFile(path)
+  await using source = await FileSource.open(path)
+  const checkpoint = await Checkpoint.open(source)
+  const inBlock = checkpoint.rangeOf(0).offsetBytes
+  for (const at of [0, 40, inBlock, Math.floor(length / 2), length - 1]) {
+    const back = await alter(path, at)
+    await assert.rejects(exported(engine, snapshot), (error) => {
+      assert.ok(isRametError(error, 'CHECKPOINT_DAMAGED') || isRametError(error, 'CHECKPOINT_UNFIT'), `${at}: ${error}`)
+      return true
+    })
+    assert.equal(engine.parts.uses.count(snapshot.id), 0, 'it is let go of')
+    await back()
+  }
+  const back = await alter(path, inBlock)
+  // It begins: the block is on the way.
+  const { body } = await exportSnapshot(engine.parts, snapshot)
+  await assert.rejects(buffer(body), /snapshot saved is damaged: the block 0 of .*memory\.ckpt does not match/)
+  assert.equal(snapshots.find(snapshot.id).failure?.code, 'CHECKPOINT_DAMAGED')
+  await back()
+  await exported(engine, snapshots.find(snapshot.id))
+  assert.equal(snapshots.find(snapshot.id).failure, undefined)
+  await truncate(path, length - 1)
+  await assert.rejects(exportSnapshot(engine.parts, snapshot), /snapshot saved is damaged: the file of .* has/)
+})
+
+test('an imported disk is known by its content, and forgotten with the snapshot', async () => {
+  await using engine = await TestEngine.open()
+  const { paths, store, snapshots } = engine.context
+  const { id } = await importing(engine, await exported(engine, await saved(engine)), 'arrived')
+  await alter(join(paths.snapshot(id), 'disk0.qcow2'), 200_000)
+  const imported = snapshots.find(id)
+  await assert.rejects(exported(engine, imported), /disk0.qcow2 of snapshot arrived is damaged/)
+  await (await engine.snapshots.remove(imported)).done
+  const known = await Registry.open<Fingerprint>(store, 'fingerprints', 'fingerprint', 'NOT_FOUND')
+  assert.deepEqual(
+    known.list().filter(({ ownerId }) => ownerId === id),
+    [],
+  )
+  assert.equal(known.list().filter(({ owner }) => owner === 'snapshot').length, 1)
+})
+
 test('digests that were made to fit do not help: blocks and disks are read by what they say of themselves', async () => {
   await using engine = await TestEngine.open()
   const { context } = engine
@@ -150,16 +257,9 @@ test('digests that were made to fit do not help: blocks and disks are read by wh
     ['memory.ckpt', 600],
     ['disk0.qcow2', 40],
   ] as const) {
-    const path = join(dir, file)
-    const whole = await readFile(path)
-    const altered = Buffer.from(whole)
-    altered[at] = (altered[at] ?? 0) ^ 0xff
-    await rm(path)
-    await writeFile(path, altered)
-    const { code } = await refusal(engine, await exported(engine, snapshot))
+    const { code, message } = await refusal(engine, forged(await exported(engine, snapshot), file, at))
     assert.ok(['CHECKPOINT_DAMAGED', 'IMAGE_INVALID'].includes(code), `${file}: ${code}`)
-    await rm(path)
-    await writeFile(path, whole)
+    assert.doesNotMatch(message, /was altered/, 'its digest fits')
   }
   const disk = join(dir, 'disk0.qcow2')
   await rm(disk)
@@ -167,6 +267,8 @@ test('digests that were made to fit do not help: blocks and disks are read by wh
   const base = join(dir, 'elsewhere', 'secret')
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', base, '4M'])
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'qcow2', disk])
+  await engine.parts.fingerprints.forget(snapshot.id)
+  await engine.parts.fingerprints.recordSnapshot(snapshot.id, 1)
   const led = await refusal(engine, await exported(engine, snapshot))
   assert.match(led.message, /stands on something else/)
 })

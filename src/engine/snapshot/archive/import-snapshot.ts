@@ -64,6 +64,7 @@ async function settle(parts: ForkParts, received: Received, handle: OperationHan
     const { machine, ...verified } = await verifyArchive({ context, dir, manifest, template }, handle)
     await syncDirectory(dir)
     await syncDirectory(context.paths.snapshotsDir)
+    await parts.fingerprints.recordSnapshot(id, manifest.disks.length, { signal: handle.signal })
     const { digest, fileBytes } = manifest.checkpoint
     const baseOf = template === undefined || verified.memory.basePages === 0 ? {} : { baseOf: template.id }
     const snapshot = await context.snapshots.create({
@@ -76,7 +77,7 @@ async function settle(parts: ForkParts, received: Received, handle: OperationHan
     context.events.emit({ type: 'snapshot.state', resource, data: { state: 'ready' } })
     return snapshotView(snapshot)
   } catch (error) {
-    await discardSnapshot(context, id)
+    await discardSnapshot(parts, id)
     throw error
   }
 }
