@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { test } from 'node:test'
-import { identify, isRunning, parseStat, signalProcess, waitForExit } from './process-identity.ts'
+import { identify, isIdentity, isRunning, parseStat, signalProcess, waitForExit } from './process-identity.ts'
 
 function sleeper() {
   const child = spawn('/bin/sleep', ['60'], { stdio: 'ignore' })
@@ -23,6 +23,13 @@ test('a command with blanks and parentheses does not shift the fields', () => {
     hasTerminal: true,
   })
   assert.throws(() => parseStat('42 (sh'), { code: 'INTERNAL' })
+})
+
+test('only what names a process whole is an identity', () => {
+  const identity = { pid: 1, startTime: 2, bootId: 'b' }
+  assert.ok(isIdentity(identity))
+  for (const partial of [undefined, null, 'pid', {}, { pid: 1, startTime: 2 }, { startTime: 2, bootId: 'b' }])
+    assert.equal(isIdentity(partial), false)
 })
 
 test('a process is running until it is killed, and waiting for it needs no polling', async () => {

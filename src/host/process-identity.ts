@@ -12,6 +12,11 @@ export interface ProcessIdentity {
   readonly bootId: string
 }
 
+/** Whether what the journal stored is an identity: an entry that was not held yet says something else, or nothing. */
+export function isIdentity(ident: unknown): ident is ProcessIdentity {
+  return typeof ident === 'object' && ident !== null && 'pid' in ident && 'startTime' in ident && 'bootId' in ident
+}
+
 export interface ProcessStat {
   /** one letter as in proc(5); `Z` and `X` have ended */
   state: string

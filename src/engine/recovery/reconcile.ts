@@ -1,7 +1,7 @@
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { removeNetworkGroup } from '../../host/network-group.ts'
-import { isRunning, type ProcessIdentity, signalProcess } from '../../host/process-identity.ts'
+import { isIdentity, isRunning, signalProcess } from '../../host/process-identity.ts'
 import { findKeeper } from '../../memory/keeper.ts'
 import { asRametError } from '../../shared/errors.ts'
 import type { EngineContext } from '../context.ts'
@@ -78,11 +78,6 @@ async function reapKeeper(parts: EngineParts, owner: string, ident: unknown): Pr
   if (kept?.id === baseId && kept.keeper.pid === keeper.pid) return 0
   signalProcess(keeper, 'SIGKILL')
   return 1
-}
-
-/** Whether a journal entry was held: the process is known. */
-function isIdentity(ident: unknown): ident is ProcessIdentity {
-  return typeof ident === 'object' && ident !== null && 'pid' in ident && 'startTime' in ident && 'bootId' in ident
 }
 
 /** Directories that no record names: left by a removal that was cut short after the record had gone. */

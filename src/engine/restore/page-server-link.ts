@@ -1,5 +1,5 @@
 import type { Notice } from '../../checkpoint/serve/protocol.ts'
-import { identify, isRunning, type ProcessIdentity, signalProcess, waitForExit } from '../../host/process-identity.ts'
+import { identify, isIdentity, isRunning, signalProcess, waitForExit } from '../../host/process-identity.ts'
 import { asRametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import type { EngineContext } from '../context.ts'
@@ -85,8 +85,4 @@ function journalEnd({ journal, log }: EngineContext, id: number, pid: number): v
 export function sweepPageServers({ journal }: EngineContext): void {
   const ended = journal.openOf(pageServerOwner).filter(({ ident }) => !isIdentity(ident) || !isRunning(ident))
   journal.release(ended.map(({ id }) => id))
-}
-
-function isIdentity(ident: unknown): ident is ProcessIdentity {
-  return typeof ident === 'object' && ident !== null && 'pid' in ident && 'startTime' in ident && 'bootId' in ident
 }

@@ -5,17 +5,15 @@ import type { CapturedMemory } from '../../checkpoint/save/captured-memory.ts'
 import { syncDirectory } from '../../disk/files.ts'
 import { requireSpace } from '../../disk/space.ts'
 import type { OpenBase } from '../../memory/base.ts'
-import { readCpuFeatures } from '../../qemu/cpu-features.ts'
 import type { DeviceState } from '../../qemu/device-state.ts'
 import type { PageRun } from '../../qemu/migration-stream/encode.ts'
-import { asRametError } from '../../shared/errors.ts'
 import { faultPoint } from '../../shared/fault.ts'
 import { limits } from '../../shared/limits.ts'
 import type { ForkParts } from '../fork/fork-parts.ts'
 import { captureMoment, type LiveMoment, type MomentOrder } from '../fork/live-moment.ts'
 import type { OperationHandle } from '../operations.ts'
-import type { EngineParts } from '../parts.ts'
 import type { SnapshotRecord, VmRecord } from '../records.ts'
+import { cpuFeaturesOf } from '../vm/cpu-features.ts'
 import { copyDisks } from './snapshot-disks.ts'
 import { type PlannedSnapshot, plannedRecord } from './snapshot-record.ts'
 
@@ -85,16 +83,6 @@ export async function takeSnapshot(
   } finally {
     await moment.release(outcome)
   }
-}
-
-/** Whoever restores is told what differs; where QEMU does not say, nothing can be compared. */
-export async function cpuFeaturesOf({ context, runtimes }: EngineParts, vm: VmRecord): Promise<string[]> {
-  const qmp = runtimes.get(vm.id)?.qemu.qmp
-  if (qmp === undefined) return []
-  return readCpuFeatures(qmp, vm.machine).catch((error: unknown) => {
-    context.log.warn({ vm: vm.name, error: asRametError(error).message }, 'the features of its processor are not known')
-    return []
-  })
 }
 
 function orderOf(vm: VmRecord, { request }: PlannedSnapshot): MomentOrder {

@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { JournalEntry } from '../../cluster/journal.ts'
 import { removeNetworkGroup } from '../../host/network-group.ts'
-import { isRunning, type ProcessIdentity, signalProcess, waitForExit } from '../../host/process-identity.ts'
+import { isIdentity, isRunning, type ProcessIdentity, signalProcess, waitForExit } from '../../host/process-identity.ts'
 import { processesIn } from '../../host/processes-in.ts'
 import { userNetworksOf } from '../../qemu/user-network.ts'
 import { RametError } from '../../shared/errors.ts'
@@ -37,10 +37,6 @@ export async function endAllOf(context: EngineContext, vmId: string): Promise<nu
 /** User networks that the journal knows and no record yet. */
 function networksIn(entries: readonly JournalEntry[]): ProcessIdentity[] {
   return entries.flatMap(({ kind, ident }) => (kind === 'network' && isIdentity(ident) ? [ident] : []))
-}
-
-function isIdentity(ident: unknown): ident is ProcessIdentity {
-  return typeof ident === 'object' && ident !== null && 'pid' in ident && 'startTime' in ident && 'bootId' in ident
 }
 
 /** Removes a vm's directory, and with it its disks. Nothing of it runs any more. */
