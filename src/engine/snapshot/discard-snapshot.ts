@@ -1,6 +1,7 @@
 import { readdir, rm } from 'node:fs/promises'
 import { asRametError } from '../../shared/errors.ts'
 import type { EngineParts } from '../parts.ts'
+import { vmsNeeding } from './snapshot-users.ts'
 
 type Tools = Pick<EngineParts, 'context' | 'fingerprints'>
 
@@ -16,7 +17,8 @@ export async function discardSnapshot({ context, fingerprints }: Tools, id: stri
 
 /**
  * What a restarted daemon does with snapshots: whatever was being made or removed goes, and so do directories that no
- * record names. The vms that they are of have nothing to do with it.
+ * record names. The vms that they are of have nothing to do with it. One that a vm needs stays: its removal had only
+ * been written down, and would have been refused next.
  *
  * @returns how many directories were nobody's
  */
@@ -24,7 +26,9 @@ export async function recoverSnapshots(tools: Tools): Promise<number> {
   const { context } = tools
   for (const { id, name, state } of context.snapshots.list()) {
     if (state !== 'creating' && state !== 'removing') continue
-    await discardSnapshot(tools, id).catch((error: unknown) =>
+    const isNeeded = state === 'removing' && vmsNeeding(context, id).length > 0
+    const recovered = isNeeded ? context.snapshots.update(id, { state: 'ready' }) : discardSnapshot(tools, id)
+    await recovered.catch((error: unknown) =>
       context.log.error({ snapshot: name, error: asRametError(error).message }, 'recovery of a snapshot failed'),
     )
   }

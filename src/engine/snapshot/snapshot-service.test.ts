@@ -130,3 +130,17 @@ test('the next daemon removes what was being made or removed, and directories th
   assert.equal(existsSync(next.context.paths.snapshot('snap-unknown')), false)
   assert.equal(reaped.directory, 1)
 })
+
+test('a removal that was only written down is taken back by the next daemon when a vm needs the snapshot', async () => {
+  await using engine = await TestEngine.open()
+  const { context } = engine
+  const vm = await engine.createVm({ name: 'web', start: false })
+  const { id } = await storedSnapshot(engine, vm)
+  const checkpoint = { digest: 'ab'.repeat(32), fileBytes: 6 }
+  await context.vms.update(vm.id, { state: 'suspended', suspended: { ...checkpoint, atMs: 1, snapshotId: id } })
+  await context.snapshots.update(id, { state: 'removing' })
+  const { engine: next } = await engine.restart()
+  await using _ = next
+  assert.equal(next.context.snapshots.get(id)?.state, 'ready')
+  assert.ok(existsSync(next.context.paths.snapshot(id)))
+})

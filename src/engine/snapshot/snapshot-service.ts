@@ -10,10 +10,11 @@ import { checkCapturable } from '../fork/fork-conflicts.ts'
 import type { ForkParts } from '../fork/fork-parts.ts'
 import type { OperationHandle } from '../operations.ts'
 import { matchesLabels, paginate } from '../page.ts'
-import type { RestoreRecord, SnapshotRecord, VmRecord } from '../records.ts'
+import type { SnapshotRecord, VmRecord } from '../records.ts'
 import { discardSnapshot } from './discard-snapshot.ts'
 import { saveMemory } from './save-memory.ts'
 import type { PlannedSnapshot } from './snapshot-record.ts'
+import { vmsNeeding } from './snapshot-users.ts'
 import { snapshotView } from './snapshot-view.ts'
 import { type Taken, takeSnapshot } from './take-snapshot.ts'
 
@@ -131,7 +132,10 @@ export class SnapshotService {
     )
   }
 
-  /** From the state `removing` on nothing begins with it; what began before has a hold, or a vm's record, by then. */
+  /**
+   * From the state `removing` on nothing begins with it; what began before has a hold, or a vm's record, by then. Should
+   * this daemon end before the second look, the next one takes it.
+   */
   async #beginRemoval(id: string): Promise<void> {
     const { snapshots } = this.#parts.context
     const before = snapshots.find(id)
@@ -158,13 +162,7 @@ export class SnapshotService {
 
   #checkUnused({ id, name }: SnapshotRecord): void {
     const { context, uses } = this.#parts
-    const vms = context.vms
-      .list()
-      .filter(
-        ({ goingBack, restore, suspended }) =>
-          isNeeded(id, restore) || [suspended, goingBack?.suspended].some((each) => each?.snapshotId === id),
-      )
-      .map((vm) => vm.name)
+    const vms = vmsNeeding(context, id)
     if (vms.length > 0) {
       throw new RametError('IN_USE', {
         message: `the memory of ${vms.slice(0, 10).join(', ')} still comes from snapshot ${name}`,
@@ -183,11 +181,6 @@ export class SnapshotService {
     const { state } = snapshot
     this.#parts.context.events.emit({ type: 'snapshot.state', resource: resourceOf(snapshot), data: { state } })
   }
-}
-
-/** Whether memory still comes from it. */
-function isNeeded(id: string, restore: RestoreRecord | undefined): boolean {
-  return restore?.snapshotId === id && restore.state !== 'done'
 }
 
 function resourceOf({ id, name }: SnapshotRecord) {
