@@ -27,6 +27,8 @@ export class ActiveRestore {
   record: RestoreRecord
   /** the server that feeds it; undefined while there is none */
   server: PageServer | undefined
+  /** a server said that it lost the way to QEMU, before it was known to be the one that feeds it */
+  isLost = false
   /** it shall be filled at full speed, by whichever server */
   hurried = false
   /** looking for another server */

@@ -129,6 +129,30 @@ test('a page server that dies later is followed by another, which takes over', a
   assert.equal(engine.vmm.of(id).calls.filter((call) => call === 'migrate-recover').length, 3)
 })
 
+test('a way to QEMU that is lost before the page server has answered is looked for again', { timeout: 20_000 }, async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await suspended(engine)
+  const { pageServers, vmm } = engine
+  let served = 0
+  pageServers.onServe = (server, { takeOver }) => {
+    if (!takeOver) vmm.of(id).arrive()
+    served += 1
+    // The first time as it begins, the second as it is taken over.
+    if (served <= 2) server.tell('lost')
+  }
+  const { restores } = engine.parts
+  await (await engine.vms.resume(id)).done
+  while (served < 3 || (await restores.reportOf(id))?.state !== 'filling') await setImmediate()
+  assert.equal(pageServers.all.length, 1, 'the same server is asked again')
+  assert.deepEqual(
+    pageServers.newest.served.map(({ takeOver }) => takeOver),
+    [false, true, true],
+  )
+  const done = untilRestore(engine, 'done')
+  pageServers.newest.tell('completed')
+  await done
+})
+
 test('one that dies while it takes over is followed by yet another', async () => {
   await using engine = await TestEngine.open()
   const { id } = await resumed(engine)

@@ -242,6 +242,7 @@ export class Restores {
   #serve(active: ActiveRestore, server: PageServer): void {
     active.server = server
     void server.closed.then(() => this.#interrupted(active, server))
+    if (active.isLost) return this.#interrupted(active, server)
     if (active.hurried) server.hurry(active.record.id).catch(() => {})
   }
 
@@ -252,7 +253,9 @@ export class Restores {
     if (notice === 'failed') return void this.#failed(active, stats, error)
     active.count(stats)
     // QEMU has gone, or the way to it; in the latter case it waits for another one.
-    if (notice === 'lost' && active.server !== undefined) this.#interrupted(active, active.server)
+    if (notice !== 'lost') return
+    if (active.server !== undefined) this.#interrupted(active, active.server)
+    else active.isLost = true
   }
 
   /** The guest goes on until it touches what cannot come: then it stands for good. */
@@ -335,6 +338,8 @@ export class Restores {
     faultPoint('restore.listening')
     // One that lives has only lost the way to QEMU, and has an old restore of this name.
     await server.drop(active.record.id)
+    // What was said of that one does not count for the next.
+    active.isLost = false
     const serving = { vm, record: active.record, qemu, socketName, takeOver: true }
     await server.serve(restoreRequest(this.#context, serving))
     faultPoint('restore.taken-over')
