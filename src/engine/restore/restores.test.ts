@@ -129,7 +129,9 @@ test('a page server that dies later is followed by another, which takes over', a
   assert.equal(engine.vmm.of(id).calls.filter((call) => call === 'migrate-recover').length, 3)
 })
 
-test('a way to QEMU that is lost before the page server has answered is looked for again', { timeout: 20_000 }, async () => {
+test('a way to QEMU that is lost before the page server has answered is looked for again', {
+  timeout: 20_000,
+}, async () => {
   await using engine = await TestEngine.open()
   const { id } = await suspended(engine)
   const { pageServers, vmm } = engine
@@ -218,6 +220,24 @@ test('a guest whose memory cannot come is told of, and waited for by nobody', as
   await again
   await (await engine.vms.stop(id, { force: true })).done
   assert.equal(viewOf(engine, id).stateReason, undefined)
+})
+
+test('what is gone when the next page server wants it is a problem, and is not asked for again', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await resumed(engine)
+  const { pageServers } = engine
+  const completing = assert.rejects(engine.parts.restores.complete(id, quiet), { code: 'CHECKPOINT_DAMAGED' })
+  pageServers.onServe = () => {
+    throw new RametError('BASE_DAMAGED', { message: 'its base is gone', remediation: 'Remove it.' })
+  }
+  pageServers.newest.die()
+  await completing
+  while (restoreOf(engine, id)?.problem === undefined) await setImmediate()
+  assert.equal(restoreOf(engine, id)?.problem, 'its base is gone. Remove it.')
+  await assert.rejects(engine.parts.restores.complete(id, quiet), { code: 'CHECKPOINT_DAMAGED' })
+  assert.equal(pageServers.newest.served.length, 1)
+  await (await engine.vms.kill(id)).done
+  assert.equal(engine.context.vms.find(id).state, 'stopped')
 })
 
 test('a vm that is killed meanwhile is of no interest to the page server any more', async () => {

@@ -187,6 +187,7 @@ export class Restores {
     const active = this.#active.get(vmId)
     if (active === undefined) return
     if (active.end === 'completed') return active.settled
+    if (active.record.problem !== undefined) throw active.failure()
     const { signal } = handle
     signal.throwIfAborted()
     const stopped = Promise.withResolvers<never>()
@@ -242,8 +243,8 @@ export class Restores {
   #serve(active: ActiveRestore, server: PageServer): void {
     active.server = server
     void server.closed.then(() => this.#interrupted(active, server))
-    if (active.isLost) return this.#interrupted(active, server)
-    if (active.hurried) server.hurry(active.record.id).catch(() => {})
+    if (active.isLost) this.#interrupted(active, server)
+    else if (active.hurried) server.hurry(active.record.id).catch(() => {})
   }
 
   #heed({ notice, restoreId, stats, error }: Notice): void {
@@ -314,12 +315,25 @@ export class Restores {
         await this.#takeOver(active)
       } catch (error) {
         if (signal.aborted || !isUnderWay(active)) break
+        if (isLasting(error)) {
+          await this.#despair(active, asRametError(error))
+          break
+        }
         log.warn({ vm: active.vm.name, error: asRametError(error).message }, 'a restore was not taken up again')
         await clock.sleep(limits.restoreRetryMs, signal).catch(() => {})
       }
     }
     // In the same turn as the last look: a server that dies later begins this anew.
     active.recovering = undefined
+  }
+
+  /** What it came from is gone or damaged, which no other server changes: whoever waits is told, and the next daemon looks again. */
+  async #despair(active: ActiveRestore, { message, remediation }: RametError): Promise<void> {
+    active.record = { ...active.record, problem: `${message}. ${remediation}`.trim(), state: 'failed' }
+    this.#context.log.error({ vm: active.vm.name, error: message }, 'a restore cannot be taken up again')
+    for (const stop of active.waiting) stop(active.failure())
+    await this.#store(active)
+    this.onFailed(active.vm.id)
   }
 
   async #takeOver(active: ActiveRestore): Promise<void> {
@@ -369,6 +383,10 @@ export class Restores {
 }
 
 const isUnderWay = ({ end, qemu }: ActiveRestore) => end === undefined && isRunning(qemu.identity)
+
+/** Whether trying again comes to the same. */
+const isLasting = (error: unknown) =>
+  (['NOT_FOUND', 'BASE_DAMAGED', 'CHECKPOINT_DAMAGED'] as const).some((code) => isRametError(error, code))
 
 /** A name that no earlier server of this restore was told. */
 const socketNameOf = ({ interruptions }: Pick<RestoreRecord, 'interruptions'>) => `restore-${interruptions}.sock`
