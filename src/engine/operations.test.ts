@@ -98,8 +98,10 @@ test('what is under way on one thing can be cancelled, by kind', async () => {
   const start = await operations.begin('vm.start', target, undefined, untilCancelled)
   const other = await operations.begin('vm.start', { ...target, id: 'vm-2' }, undefined, untilCancelled)
   const remove = await operations.begin('vm.remove', target, undefined, untilCancelled)
+  const beside = await operations.begin('vm.start', { ...target, id: 'vm-3' }, undefined, untilCancelled, ['vm-1'])
   operations.cancelOn('vm-1', ['vm.start'], 'it goes')
   await assert.rejects(start.done, code('CANCELLED'))
+  await assert.rejects(beside.done, code('CANCELLED'))
   assert.deepEqual(
     [other, remove].map(({ operation }) => operations.get(operation.id).state),
     ['running', 'running'],

@@ -21,6 +21,8 @@ export interface OperationHandle {
 interface Live {
   operation: Operation
   readonly abort: AbortController
+  /** ids of what it works on beside its target */
+  readonly also: readonly string[]
   readonly done: Promise<unknown>
 }
 
@@ -60,13 +62,14 @@ export class Operations {
 
   /**
    * Begins an operation. What `work` throws becomes the operation's error and rejects `done`.
-   * @param toResult what is kept as the operation's result; default the value itself
+   * @param also ids of what it works on beside its target: `cancelOn` finds it by them too
    */
   async begin<T>(
     kind: OperationKind,
     target: Operation['target'],
     context: CallContext | undefined,
     work: (handle: OperationHandle) => Promise<T>,
+    also: readonly string[] = [],
   ): Promise<Action<T>> {
     if (this.#stopping) throw new RametError('CANCELLED', { message: 'the daemon is stopping' })
     const now = this.#now()
@@ -83,7 +86,7 @@ export class Operations {
     // Of no use to anybody after a power cut, unless what it does next has been stored too.
     await this.#bucket.create(operation.id, operation, 'kill')
     this.#emit('operation.created', operation)
-    const done = this.#run(operation, abort, work)
+    const done = this.#run({ operation, abort, also }, work)
     done.catch(() => {})
     return { operation, done }
   }
@@ -111,8 +114,8 @@ export class Operations {
 
   /** Cancels what is under way on a thing, of these kinds. @param why for those who wait for them */
   cancelOn(targetId: string, kinds: readonly OperationKind[], why: string): void {
-    for (const { operation, abort } of this.#live.values()) {
-      if (operation.target.id !== targetId || !kinds.includes(operation.kind)) continue
+    for (const { operation, abort, also } of this.#live.values()) {
+      if (![operation.target.id, ...also].includes(targetId) || !kinds.includes(operation.kind)) continue
       abort.abort(new RametError('CANCELLED', { message: why }))
     }
   }
@@ -144,16 +147,9 @@ export class Operations {
     await Promise.allSettled(live.map((entry) => entry.done))
   }
 
-  async #run<T>(
-    operation: Operation,
-    abort: AbortController,
-    work: (handle: OperationHandle) => Promise<T>,
-  ): Promise<T> {
-    const live: { operation: Operation; abort: AbortController; done: Promise<unknown> } = {
-      operation,
-      abort,
-      done: Promise.resolve(),
-    }
+  async #run<T>(begun: Omit<Live, 'done'>, work: (handle: OperationHandle) => Promise<T>): Promise<T> {
+    const { operation, abort } = begun
+    const live: Omit<Live, 'done'> & { done: Promise<unknown> } = { ...begun, done: Promise.resolve() }
     let lastToldMs = Number.NEGATIVE_INFINITY
     const handle: OperationHandle = {
       id: operation.id,

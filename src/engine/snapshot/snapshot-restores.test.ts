@@ -183,6 +183,28 @@ test('several new vms cannot have one port of the host', async () => {
   )
 })
 
+test('a vm is killed or removed at once while it goes back', async () => {
+  for (const how of ['kill', 'remove'] as const) {
+    const { engine, snapshot } = await opened()
+    await using _ = engine
+    const { context, vmm } = engine
+    const { id } = context.vms.find('web')
+    const applied = Promise.withResolvers<void>()
+    vmm.interfere = (what) => {
+      if (what !== 'identity.apply') return
+      applied.resolve()
+      return new Promise<never>(() => {})
+    }
+    const { done } = await engine.snapshotRestores.restore(snapshot, SnapshotRestore.parse({}))
+    const cancelled = assert.rejects(done, (error) => isRametError(error, 'CANCELLED'))
+    await applied.promise
+    if (how === 'kill') await (await engine.vms.kill(id)).done
+    else await (await engine.vms.remove(id, true)).done
+    await cancelled
+    assert.equal(context.vms.get(id)?.state, how === 'kill' ? 'stopped' : undefined)
+  }
+})
+
 test('a vm that is gone is made again with its id, unless another has its name', async () => {
   const { engine, snapshot } = await opened()
   await using _ = engine

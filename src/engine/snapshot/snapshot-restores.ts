@@ -44,7 +44,7 @@ export class SnapshotRestores {
     const names = isSame ? [] : childNames(context, snapshot.vm, { ...request, atomic: false })
     checkPorts(names, request.ports)
     const target = { kind: 'snapshot' as const, id: snapshot.id, name: snapshot.name }
-    return context.operations.begin('snapshot.restore', target, call, async (handle) => {
+    const work = async (handle: OperationHandle) => {
       // Until each vm has a record that names it.
       using _ = this.#parts.uses.hold(snapshot.id)
       // It may have gone since the call came; from here on it cannot.
@@ -56,7 +56,9 @@ export class SnapshotRestores {
         : await this.#restoreNew(restorable, request, run)
       await this.#count(snapshot.id, restored)
       return restored
-    })
+    }
+    // Whoever ends the vm that goes back ends this too.
+    return context.operations.begin('snapshot.restore', target, call, work, isSame ? [snapshot.vm.id] : [])
   }
 
   async #restoreNew(restorable: Restorable, request: SnapshotRestore, run: Run): Promise<SnapshotRestored> {

@@ -280,6 +280,6 @@ function checkAtRest(vm: VmRecord): void {
 }
 
 /** What a vm that shall end at once does not first do to its end: each may wait for its guest, or for memory to come. */
-const endable = ['vm.start', 'vm.stop', 'vm.pause', 'vm.resume'] as const
+const endable = ['vm.start', 'vm.stop', 'vm.pause', 'vm.resume', 'snapshot.restore'] as const
 
 const consolePollMs = 500
