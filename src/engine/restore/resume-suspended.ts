@@ -185,8 +185,8 @@ export async function wakeAdopted(
 /** What the record of a vm says whose guest has run, but could not be told what it must know. */
 function standing({ identity, suspended }: VmRecord): Changes<VmRecord> {
   return {
-    ...(suspended?.frozen ? { frozenWhilePaused: true as const } : {}),
-    ...(identity === 'none' ? {} : { untold: true as const }),
+    frozenWhilePaused: suspended?.frozen ? true : undefined,
+    untold: identity === 'none' ? undefined : true,
     stateReason: 'it came back from disk, but its agent did not answer',
   }
 }
@@ -195,6 +195,8 @@ async function settle(parts: EngineParts, id: string, changes: Changes<VmRecord>
   const { context } = parts
   await transition(context, id, 'started', (record) => ({
     ...ttlResumed(record, context.clock.nowMs()),
+    // Left from before it went back to an earlier moment.
+    ...{ frozenWhilePaused: undefined, untold: undefined },
     ...changes,
     failure: undefined,
     stateReason: undefined,

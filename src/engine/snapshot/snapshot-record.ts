@@ -36,6 +36,7 @@ export function rememberedVm(vm: VmRecord): VmRecord {
     stateReason: _stateReason,
     idlePaused: _idlePaused,
     capturedPaused: _capturedPaused,
+    frozenWhilePaused: _frozenWhilePaused,
     untold: _untold,
     expiresAtMs: _expiresAtMs,
     ttlLeftMs: _ttlLeftMs,

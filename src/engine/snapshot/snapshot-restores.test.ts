@@ -141,11 +141,12 @@ test('the vm itself goes back, under the name it has by now; one that runs does 
   await using _ = engine
   const { context } = engine
   const { id, nics } = context.vms.find('web')
-  await context.vms.update(id, { name: 'web-2', labels: { kept: 'yes' } })
+  await context.vms.update(id, { name: 'web-2', labels: { kept: 'yes' }, frozenWhilePaused: true })
   const restored = await restore(engine, snapshot, {})
   assert.deepEqual([namesOf(restored), restored.mode], [['web-2'], 'lazy'])
   const vm = context.vms.find(id)
   assert.deepEqual([vm.state, vm.nics, vm.labels], ['running', nics, { kept: 'yes' }])
+  assert.equal(vm.frozenWhilePaused, undefined, 'its workload has been thawed')
   assert.deepEqual([vm.suspended?.snapshotId, vm.restore?.snapshotId], [snapshot.id, snapshot.id])
   await assert.rejects(restore(engine, snapshot, {}), (error) => {
     assert.ok(isRametError(error, 'ILLEGAL_STATE'))

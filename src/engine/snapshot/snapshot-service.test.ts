@@ -30,10 +30,14 @@ test('snapshots are listed oldest first, by state, label and vm', async () => {
 test('what a snapshot remembers of its vm has nothing of what ran for it', async () => {
   await using engine = await TestEngine.open()
   const vm = await engine.createVm({ name: 'web', ttlSeconds: 60 })
-  const lent = { ...vm, disks: [{ sizeBytes: 1024, frozen: ['delta-1'], lent: 'delta-2' }] }
+  const lent = {
+    ...vm,
+    frozenWhilePaused: true as const,
+    disks: [{ sizeBytes: 1024, frozen: ['delta-1'], lent: 'delta-2' }],
+  }
   const { vm: remembered } = await storedSnapshot(engine, lent)
   assert.equal(remembered.state, 'running')
-  for (const field of ['process', 'baseId', 'expiresAtMs', 'ttlLeftMs', 'timings'] as const)
+  for (const field of ['process', 'frozenWhilePaused', 'baseId', 'expiresAtMs', 'ttlLeftMs', 'timings'] as const)
     assert.equal(remembered[field], undefined, field)
   assert.deepEqual([remembered.helpers, remembered.disks, remembered.ttlMs], [[], [{ sizeBytes: 1024 }], 60_000])
 })
