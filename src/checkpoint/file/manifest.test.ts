@@ -19,6 +19,8 @@ const wrongs: Record<string, unknown> = {
   nothing: null,
   'another format': { ...manifest, format: 'ramet-base' },
   'no machine': { ...manifest, machine: undefined },
+  'properties of its cpu': { ...manifest, machine: { ...manifest.machine, cpuModel: 'max,-smep' } },
+  'no name of a cpu model': { ...manifest, machine: { ...manifest.machine, cpuModel: 'max -incoming' } },
   'an unknown order': { ...manifest, order: { kind: 'random', reason: '' } },
   'other pages': { ...manifest, pageBytes: 16_384 },
   'no RAM': { ...manifest, ramBlocks: [] },

@@ -7,11 +7,14 @@ import { damaged } from './damaged.ts'
 const text = z.string().min(1).max(255)
 const count = z.int().nonnegative()
 
+/** A model's name alone: after a comma, whoever wrote the file would choose properties of a processor on this host. */
+const cpuModel = z.string().regex(/^[A-Za-z0-9][\w.-]{0,63}$/, 'not a name of a cpu model')
+
 /** The frozen part of a machine; the same fields as `MachineDescription`. */
 const machineSchema = z.object({
   machine: text,
   accelerator: z.enum(['kvm', 'tcg']),
-  cpuModel: text.exactOptional(),
+  cpuModel: cpuModel.exactOptional(),
   cpuCount: z.int().positive(),
   cpuMaxCount: z.int().positive(),
   memoryBytes: z.int().positive().max(limits.memoryMaxBytes),
