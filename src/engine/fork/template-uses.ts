@@ -1,11 +1,11 @@
 /**
- * Which templates and snapshots are being forked, restored, read or made just now. What comes of it has no record for a
+ * Which templates, snapshots and images are being forked, restored, read, made or imported onto just now. What comes of it has no record for a
  * while (a child is being spawned), so records alone cannot say whether one may go.
  */
 export class TemplateUses {
   readonly #counts = new Map<string, number>()
 
-  /** Until it is disposed of, the template or snapshot is in use. */
+  /** Until it is disposed of, the template, snapshot or image is in use. */
   hold(templateId: string): Disposable {
     this.#counts.set(templateId, this.count(templateId) + 1)
     return { [Symbol.dispose]: () => this.#release(templateId) }

@@ -11,8 +11,8 @@ import type { Image, ImageBuild, ImageImport } from '../../api/image.ts'
 import { asRametError, RametError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import type { Action, CallContext } from '../contract.ts'
+import type { ForkParts } from '../fork/fork-parts.ts'
 import type { OperationHandle } from '../operations.ts'
-import type { EngineParts } from '../parts.ts'
 import type { ImageRecord } from '../records.ts'
 import { defaultMemoryBytes } from '../vm/vm-plan.ts'
 import { imageRef } from '../vm/vm-view.ts'
@@ -21,9 +21,9 @@ const defaultTag = 'latest'
 
 /** Builds, imports and removes images. */
 export class ImageService {
-  readonly #parts: EngineParts
+  readonly #parts: ForkParts
 
-  constructor(parts: EngineParts) {
+  constructor(parts: ForkParts) {
     this.#parts = parts
   }
 
@@ -85,11 +85,16 @@ export class ImageService {
 
   /** @throws RametError `IMAGE_NOT_FOUND`, `IN_USE` */
   async remove(ref: string, call?: CallContext): Promise<Action<void>> {
-    const { context, images, fingerprints } = this.#parts
+    const { context, images, fingerprints, uses } = this.#parts
     const image = images.find(ref)
     const check = () => {
       const dependents = images.dependents(image.id)
-      if (dependents.length === 0) return
+      if (dependents.length === 0 && uses.count(image.id) === 0) return
+      if (dependents.length === 0)
+        throw new RametError('IN_USE', {
+          message: `a snapshot that stands on ${imageRef(image)} is being imported`,
+          remediation: 'Wait until that is over, or cancel its operation.',
+        })
       throw new RametError('IN_USE', {
         message: `${imageRef(image)} is used by ${dependents.length}: ${dependents.slice(0, 10).join(', ')}`,
         details: { dependents },

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { Environment, Labels, Name } from '../../../api/primitives.ts'
 import { IdlePolicy, networks, RestartPolicy, VmLimits } from '../../../api/vm.ts'
+import { firstSeat, lastSeat } from '../../../fork/seat.ts'
 import { RametError } from '../../../shared/errors.ts'
 import { limits } from '../../../shared/limits.ts'
 import { badArchive } from './archive-reader.ts'
@@ -20,6 +21,9 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'not a SHA-256')
 const count = z.int().nonnegative()
 const ancestorKind = z.enum(['image', 'template', 'vm', 'snapshot'])
 const anyId = z.string().regex(/^[a-z]+-[0-9a-z]{1,40}$/, 'not an id')
+
+/** The lowest bit of its first byte is that of groups: no interface may have such an address. */
+const unicastMac = z.string().regex(/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/, 'not the MAC of one interface')
 
 const diskSchema = z.strictObject({
   sizeBytes: z.int().positive().max(limits.diskMaxBytes),
@@ -54,14 +58,11 @@ const vmSchema = z.strictObject({
   depth: count,
   identity: z.literal('none').exactOptional(),
   frozenAtFork: z.literal(false).exactOptional(),
-  frozenWhilePaused: z.literal(true).exactOptional(),
   hostname: Name,
-  seat: count.max(2 ** 24),
+  seat: z.int().min(firstSeat).max(lastSeat),
   generationId: z.uuid(),
   init: z.enum(['agent', 'system']),
-  nics: z
-    .array(z.strictObject({ network: z.enum(networks), mac: z.string().regex(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/) }))
-    .max(limits.nicMaxCount),
+  nics: z.array(z.strictObject({ network: z.enum(networks), mac: unicastMac })).max(limits.nicMaxCount),
   link: z.enum(['up', 'down']),
   labels: Labels,
   environment: Environment,

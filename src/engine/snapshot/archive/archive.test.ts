@@ -12,11 +12,13 @@ import { writeWorkingSets } from '../../../checkpoint/file/working-set.ts'
 import { createDisk } from '../../../disk/create.ts'
 import { qemuIo } from '../../../disk/test-disks.ts'
 import { isRametError, type RametError } from '../../../shared/errors.ts'
+import { ImageService } from '../../image/image-service.ts'
 import type { Fingerprint, SnapshotRecord } from '../../records.ts'
 import { Registry } from '../../registry.ts'
 import { takenOf } from '../../testing/snapshots.ts'
 import { TestEngine } from '../../testing/test-engine.ts'
 import { saveMemory } from '../save-memory.ts'
+import { archivedVm, encodeManifest } from './archive-manifest.ts'
 import { exportSnapshot } from './export-snapshot.ts'
 import { importSnapshot } from './import-snapshot.ts'
 import { blockBytes, decodeTarHeader, entryBytes } from './tar.ts'
@@ -282,4 +284,40 @@ test('one that is being exported cannot be removed until that is over or given u
   body.destroy()
   await closed
   await (await engine.snapshots.remove(snapshot)).done
+})
+
+test('what it stands on stays while it is verified, before a record says so', async () => {
+  await using engine = await TestEngine.open()
+  const { context } = engine
+  const snapshot = await saved(engine)
+  const bytes = await exported(engine, snapshot)
+  for (const { id } of context.snapshots.list()) await context.snapshots.remove(id)
+  await (await engine.templates.remove(context.templates.find('warm'))).done
+  for (const { name } of context.vms.list()) await (await engine.vms.remove(name, true)).done
+  const images = new ImageService(engine.parts)
+  const { done } = await importSnapshot(engine.parts, {}, pieces(bytes))
+  await assert.rejects(images.remove(snapshot.vm.imageId), (error) => isRametError(error, 'IN_USE'))
+  assert.equal((await done).state, 'ready')
+  assert.equal(engine.parts.uses.count(snapshot.vm.imageId), 0, 'it is let go of')
+})
+
+test('a manifest with a seat that no host has, or the MAC of a group, is none', async () => {
+  await using engine = await TestEngine.open()
+  const { vm, checkpoint, name, labels } = await saved(engine)
+  const common = { rametVersion: '1', name, labels, createdAtMs: 1, frozen: false, hasForkHooks: false }
+  const encode = (changes: object) =>
+    encodeManifest({
+      ...{ ...common, qemuVersion: '7.2.0', disks: [], workingSetBytes: 0 },
+      checkpoint: { digest: checkpoint?.digest ?? '', fileBytes: 1 },
+      vm: archivedVm({ ...archivedVm(vm as never), ...changes } as never),
+    })
+  encode({})
+  const nic = (mac: string) => ({ nics: [{ network: 'isolated', mac }] })
+  encode(nic('52:54:00:00:00:01'))
+  for (const wrong of [nic('53:54:00:00:00:01'), nic('ff:ff:ff:ff:ff:ff'), { seat: 1 }, { seat: 65_535 }])
+    assert.throws(
+      () => encode(wrong),
+      (error) => isRametError(error, 'CHECKPOINT_DAMAGED'),
+      JSON.stringify(wrong),
+    )
 })

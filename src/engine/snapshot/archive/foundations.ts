@@ -36,6 +36,11 @@ export async function describeDiskBase(
   return { base: { ...base, sha256: await fingerprints.sha256Of(base) } }
 }
 
+/** The image and the templates whose disks an exported snapshot stands on; its memory's template is known by content. */
+export function foundationIds({ vm, disks }: ArchiveManifest): Set<string> {
+  return new Set([vm.imageId, ...disks.flatMap(({ base }) => (base === undefined ? [] : [base.ownerId]))])
+}
+
 /**
  * Looks for everything that an exported snapshot stands on.
  *

@@ -11,7 +11,7 @@ import type { SnapshotRecord, VmRecord } from '../../records.ts'
 import { discardSnapshot } from '../discard-snapshot.ts'
 import { snapshotView } from '../snapshot-view.ts'
 import type { ArchiveManifest } from './archive-manifest.ts'
-import { findFoundations } from './foundations.ts'
+import { findFoundations, foundationIds } from './foundations.ts'
 import { receiveArchive } from './receive-archive.ts'
 import { verifyArchive } from './verify-archive.ts'
 
@@ -58,8 +58,11 @@ async function settle(parts: ForkParts, received: Received, handle: OperationHan
   const { id, manifest } = received
   const resource = { kind: 'snapshot' as const, id, name: received.name }
   try {
+    // Before they are looked for: reading all of it takes long, and no record says yet that they are needed.
+    using held = new DisposableStack()
+    for (const needed of foundationIds(manifest)) held.use(parts.uses.hold(needed))
     const template = await findFoundations(parts, manifest)
-    using _ = template && parts.uses.hold(template.id)
+    if (template !== undefined) held.use(parts.uses.hold(template.id))
     const dir = context.paths.snapshot(id)
     const { machine, ...verified } = await verifyArchive({ context, dir, manifest, template }, handle)
     await syncDirectory(dir)
