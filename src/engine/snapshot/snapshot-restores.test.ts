@@ -262,7 +262,8 @@ const lasting = ({ generationId: _, helpers: _helpers, ...rest }: VmRecord) => r
 const pasts: Record<string, Changes<VmRecord>> = {
   stopped: { state: 'stopped', stateReason: 'the guest shut down' },
   failed: { state: 'failed', failure: { reason: 'other', message: 'it failed', consoleLines: [], at: '' } },
-  suspended: { state: 'suspended', suspended: { digest: 'ab'.repeat(32), fileBytes: 6, atMs: 1 }, idlePaused: true },
+  // Its memory is of no more use: else it would be refused.
+  suspended: { state: 'suspended', suspended: { digest: 'ab'.repeat(32), fileBytes: 6, atMs: 1, resumedAtMs: 2 } },
 }
 
 for (const [name, past] of Object.entries(pasts))
