@@ -6,7 +6,8 @@ import { errnoOf } from '../shared/errors.ts'
 import { mapForRelease } from './kernel-arena.ts'
 
 const pageBytes = 4096
-const trialPages = 16
+/** more than a processor keeps aside before it puts pages where they can be taken from: it may not be this one's turn */
+const trialPages = 256
 /** a kernel short of memory may take pages just when they are looked at, or be slow to let go of them */
 const trialCount = 3
 const hugePageSettings = '/sys/kernel/mm/transparent_hugepage'

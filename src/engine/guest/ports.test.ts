@@ -86,7 +86,7 @@ test('a first start whose host port is taken fails; a later one takes another po
   assert.equal(await isOpen(moved?.hostPort ?? 0), true)
 })
 
-test('of two children that ask for one host port, one fails and leaves nothing', async () => {
+test('of two forks that ask for one host port, one fails and leaves nothing', async () => {
   await using engine = await TestEngine.open()
   const template = await engine.createTemplate()
   const { port } = await takePort().then(async (taken) => {
@@ -94,8 +94,11 @@ test('of two children that ask for one host port, one fails and leaves nothing',
     return taken
   })
   const ports = [{ guestPort: 80, hostPort: port, hostAddress: '127.0.0.1' }]
-  const fork = await engine.forks.fork(template, ForkRequest.parse({ names: ['one', 'two'], count: 2, ports }))
-  const { results } = await fork.done
+  const forks = ['one', 'two'].map(async (name) => {
+    const fork = await engine.forks.fork(template, ForkRequest.parse({ names: [name], ports }))
+    return (await fork.done).results
+  })
+  const results = (await Promise.all(forks)).flat()
   const codes = results.map((result) => (result.ok ? 'ok' : result.error.code))
   assert.deepEqual(codes.toSorted(), ['IN_USE', 'ok'])
   const children = engine.context.vms.list().filter(({ templateId }) => templateId === template.id)

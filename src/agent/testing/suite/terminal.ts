@@ -24,8 +24,8 @@ export function terminalSuite(agent: string, start: StartAgent): void {
     await process.writeStdin(Buffer.from('typed\n'))
     await until('typed\r\n')
     await process.resize({ columns: 132, rows: 43 })
-    // The shell runs its trap when the read is over.
-    await process.writeStdin(Buffer.from('\n'))
+    // The shell runs its trap when the read is over, which it may be already: then nobody takes this any more.
+    await process.writeStdin(Buffer.from('\n')).catch(() => {})
     await until('43 132\r\n')
     assert.deepEqual(await process.exit, { exitCode: 5 })
   })
