@@ -140,11 +140,9 @@ test('--no-freeze spares a running vm the freeze', async () => {
 })
 
 test('of an atomic fork that cannot be whole nothing is left, and the parent runs on', async () => {
-  const [port] = [await parent.publish({ guestPort: 9 })]
-  await parent.unpublish(9)
-  const ports = [{ guestPort: 9, hostPort: port.hostPort, hostAddress: '127.0.0.1' }]
+  const files = [{ path: '/proc/no/such/place', contentBase64: '' }]
   await assert.rejects(
-    parent.forkAll({ count: 2, namePrefix: 'all', ports, pauseParent: true }),
+    parent.forkAll({ count: 2, namePrefix: 'all', files, pauseParent: true }),
     (error: unknown) => error instanceof RametApiError && error.code === 'FORK_INCOMPLETE',
   )
   assert.deepEqual(

@@ -6,6 +6,7 @@ import { RametApiError, type RestoreOptions, type Snapshot, type Vm } from '../s
 import { undoneGoBackFaults } from './support/fault-points.ts'
 import { Host } from './support/host.ts'
 import { assertInOrder } from './support/order.ts'
+import { killPageServer } from './support/page-server.ts'
 import { snapshotDir } from './support/snapshot-content.ts'
 
 const MiB = 1024 * 1024
@@ -206,9 +207,10 @@ describe('a snapshot that is restored', () => {
   it('leaves a vm whose QEMU cannot start as it was, with the disk of today', async () => {
     await spoil(web)
     const today = await contentsOnDisk(web)
-    // The first process is the QEMU that is asked for its processor.
-    await host.restart('process.spawn=EAGAIN@2')
     await web.kill()
+    // The first process is the QEMU that is asked for its processor, the second the page server.
+    await host.restart('process.spawn=EAGAIN@3')
+    killPageServer(host.dataDir)
     await assert.rejects(snapshot.restore(), RametApiError)
     assert.deepEqual([(await web.refresh()).state, await keptFiles(host, web)], ['stopped', []])
     await web.start()

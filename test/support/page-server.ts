@@ -7,7 +7,10 @@ const program = 'checkpoint/serve/main'
 export function pageServerOf(dataDir: string): number | undefined {
   for (const entry of readdirSync('/proc')) {
     if (!/^\d+$/.test(entry)) continue
-    const [, script = '', directory] = argumentsOf(entry)
+    // Behind whatever Node itself was told.
+    const [script = '', directory] = argumentsOf(entry)
+      .filter((argument) => !argument.startsWith('--'))
+      .slice(1)
     if (script.includes(program) && directory === dataDir) return Number(entry)
   }
   return undefined
