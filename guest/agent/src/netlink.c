@@ -10,6 +10,10 @@
 
 #include "text.h"
 
+#define ADDRESSES_AT_ONCE 32
+/* of as many; a guest may have given itself more than one answer is asked for */
+#define FLUSH_ROUNDS 64
+
 struct message {
   struct nlmsghdr header;
   uint8_t body[256];
@@ -167,11 +171,11 @@ int net_get_addresses(int ifindex, struct ip_prefix *out, int cap) {
 }
 
 int net_renew_ipv6(int ifindex, const uint8_t mac[MAC_BYTES]) {
-  struct ip_prefix old[32];
+  struct ip_prefix old[ADDRESSES_AT_ONCE];
   struct ip_prefix new = {.family = AF_INET6, .prefix = 64};
   int counts[2];
   for (int pass = 0; pass < 2; pass++) {
-    struct address_list list = {.ifindex = ifindex, .link_local = pass == 0, .at = old, .cap = 32};
+    struct address_list list = {.ifindex = ifindex, .link_local = pass == 0, .at = old, .cap = ADDRESSES_AT_ONCE};
     int total = list_addresses(&list);
     if (total < 0) return total;
     counts[pass] = 0;
@@ -190,14 +194,17 @@ int net_renew_ipv6(int ifindex, const uint8_t mac[MAC_BYTES]) {
 }
 
 int net_flush_addresses(int ifindex) {
-  struct ip_prefix list[32];
-  int n = net_get_addresses(ifindex, list, 32);
-  for (int i = 0; i < n; i++) {
-    int error = change_address(RTM_DELADDR, 0, ifindex, &list[i]);
-    /* Removing a first address takes its secondaries along. */
-    if (error && error != -EADDRNOTAVAIL) return error;
+  for (int round = 0; round < FLUSH_ROUNDS; round++) {
+    struct ip_prefix list[ADDRESSES_AT_ONCE];
+    int n = net_get_addresses(ifindex, list, ADDRESSES_AT_ONCE);
+    if (n <= 0) return n;
+    for (int i = 0; i < n; i++) {
+      int error = change_address(RTM_DELADDR, 0, ifindex, &list[i]);
+      /* Removing a first address takes its secondaries along. */
+      if (error && error != -EADDRNOTAVAIL) return error;
+    }
   }
-  return n < 0 ? n : 0;
+  return -E2BIG;
 }
 
 int net_set_default_route(int ifindex, const struct ip_prefix *gateway) {
