@@ -110,7 +110,7 @@ describe('a vm whose memory still comes', () => {
     await vm.commands.run('dd if=/dev/urandom of=/tmp/ballast bs=1M count=4 2>/dev/null; sync')
   })
 
-  it('shuts down, its memory coming fast then', async () => {
+  it('shuts down', async () => {
     await fill()
     await vm.stop()
     assert.equal(vm.state, 'stopped')

@@ -7,11 +7,7 @@ import { nodeTest, type PhaseResult, report, runPhase, testFiles } from './phase
  * System tests that nothing else may run beside: one sees the control group of all `user` networks of the host go with
  * the last of them, one has ten guests at a time come to life, each with its clock right to 50 ms.
  */
-const aloneFiles: ReadonlySet<string> = new Set([
-  'test/network.test.ts',
-  'test/restore.test.ts',
-  'test/no-leaks.test.ts',
-])
+const aloneFiles: ReadonlySet<string> = new Set(['test/network.test.ts', 'test/no-leaks.test.ts'])
 
 const phases: Record<string, () => Promise<PhaseResult[]>> = {
   check: runChecks,

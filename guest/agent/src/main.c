@@ -9,6 +9,7 @@
 #include "log.h"
 #include "loop.h"
 #include "nic.h"
+#include "power.h"
 #include "signals.h"
 #include "text.h"
 
@@ -52,5 +53,6 @@ int main(int argc, char **argv) {
   nic_loopback_up();
   link_use_port();
   loop_run(link_turn);
+  power_told_to_end();
   return 0;
 }

@@ -168,3 +168,11 @@ void nic_loopback_up(void) {
   int error = net_set_up(1, true); /* the loopback is always the first device of a network namespace */
   if (error) log_errno("cannot bring up", "lo", error);
 }
+
+void nic_all_down(void) {
+  scan();
+  for (size_t i = 0; i < nic_count; i++) {
+    int error = net_set_up(nics[i].ifindex, false);
+    if (error) log_errno("cannot take down", "a network card", error);
+  }
+}

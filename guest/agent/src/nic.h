@@ -10,5 +10,11 @@ int nic_apply(struct fields record, const char **message);
 void nic_put(struct buf *b, struct fields record);
 /* Brings up the loopback. */
 void nic_loopback_up(void);
+/*
+ * Takes all cards down, right before the end of the guest. The kernel resets its virtio devices then, and one that
+ * still sends (IPv6 reports itself seconds after a link has come up) waits for ever for a card that was reset: seen
+ * with Linux 6.1, whose virtio_net asks for room until the card has made some.
+ */
+void nic_all_down(void);
 
 #endif

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/reboot.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -15,6 +16,7 @@
 #include "link.h"
 #include "log.h"
 #include "loop.h"
+#include "nic.h"
 #include "ops.h"
 #include "text.h"
 
@@ -35,6 +37,7 @@ static struct timer ask_timer;
 
 static void end_kernel(void) {
   link_flush(FLUSH_MS);
+  nic_all_down();
   sync();
   /* A clean file system needs no journal replay in whatever boots from this disk next. */
   if (agent.pid1) mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
@@ -76,6 +79,17 @@ static void ask_init(void) {
     kill(1, to_reboot ? SIGTERM : SIGUSR2);
     _exit(0);
   }
+}
+
+/* Before the kernel ends, pid 1 is another program, which tells all processes to end. */
+static bool systemd_ends(void) {
+  char name[16] = "";
+  read_file("/proc/1/comm", name, sizeof name);
+  return strncmp(name, "systemd-shutdow", sizeof name - 1) == 0;
+}
+
+void power_told_to_end(void) {
+  if (agent.system_init && systemd_ends()) nic_all_down();
 }
 
 void power_begin(bool reboot) {

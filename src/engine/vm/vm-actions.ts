@@ -125,8 +125,6 @@ export async function stopVm(
   let awake: Changes<VmRecord> = {}
   try {
     if (before.state === 'paused') awake = await wake(parts, before, runtime)
-    // A shutdown touches much of a guest: what of its memory still comes had better come fast.
-    parts.restores.complete(id, handle).catch(() => {})
     await shutDown(await runtime.guest.session(deadline), { signal: deadline })
     await endWithin(runtime, deadline)
   } catch (error) {
