@@ -32,11 +32,15 @@ for (const kind of kinds) {
     it('tells a block of zeros from one that was taken', () => {
       const { cache, takeAll } = makeCache(kind, 8, pageBytes)
       const into = Buffer.alloc(pageBytes, 1)
+      assert.equal(cache.has(1), false)
       cache.put(1, Buffer.alloc(pageBytes))
+      assert.equal(cache.has(1), true)
       assert.equal(cache.read(1, into), pageBytes)
       assert.ok(into.every((byte) => byte === 0))
       const isLost = takeAll()
       assert.equal(cache.read(1, into), isLost ? undefined : pageBytes)
+      assert.equal(cache.has(1), !isLost)
+      assert.equal(cache.figures().misses, 0, 'looking whether it is there is no miss')
       cache.close()
     })
 

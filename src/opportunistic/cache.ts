@@ -45,6 +45,8 @@ export interface OpportunisticCache {
    * @returns its length; undefined for a miss, after which that part of `into` holds nothing to be used
    */
   read(key: Key, into: Buffer, at?: number): number | undefined
+  /** Whether it would be worth while to read: false is certain, true is not, since what was taken is noticed by reading. */
+  has(key: Key): boolean
   /** Keeps a copy of the bytes, if it can. @returns whether it did */
   put(key: Key, bytes: Uint8Array): boolean
   drop(key: Key): void

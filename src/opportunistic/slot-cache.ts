@@ -74,6 +74,10 @@ export abstract class SlotCache implements OpportunisticCache {
     return undefined
   }
 
+  has(key: Key): boolean {
+    return this.#index.find(key) >= 0
+  }
+
   put(key: Key, bytes: Uint8Array): boolean {
     if (this.#closed || bytes.length === 0 || bytes.length > this.blockBytes) {
       this.drop(key)

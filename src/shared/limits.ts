@@ -282,8 +282,13 @@ export const limits = {
   pageServerBusyQueueBytes: 16 * KiB,
   /** that the kernel may hold for one QEMU, which it doubles */
   pageServerSendBufferBytes: 64 * KiB,
-  /** decompressed blocks that are kept, of all restores together */
-  pageServerCacheBytes: 64 * MiB,
+  /** blocks that were just used, of all restores together: the others are in the cache, or read again */
+  pageServerHotBlocks: 64,
+  /** of the host's memory: address space of the cache of decompressed blocks, whose memory others can take */
+  pageServerCachePart: 0.5,
+  pageServerCacheMaxMiB: 1024 * 1024,
+  /** given back before guests have a turn: some milliseconds */
+  pageServerGiveBackBytes: 16 * MiB,
   pageServerWorkerCount: 4,
   /** checked blocks of a stored base, 1 MiB each, of all restores over it together */
   pageServerBaseCacheCount: 16,

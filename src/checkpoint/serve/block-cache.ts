@@ -1,46 +1,53 @@
-import { assert } from '../../shared/assert.ts'
+/** Decompressed blocks of every checkpoint that was restored of late, for all restores of this server. */
+import type { OpportunisticCache } from '../../opportunistic/cache.ts'
+import { limits } from '../../shared/limits.ts'
 
 /**
- * Blocks that were decompressed, by content. It may forget any of them at any time: whoever asks must be able to do
- * without, and never relies on what it has put there.
+ * Where blocks are kept: in a cache that may lose any of them at any time, and a few that were just used, as ordinary memory,
+ * so that each page of a block is not one copy of it.
  */
-export interface BlockCache {
-  get(key: string): Buffer | undefined
-  put(key: string, bytes: Buffer): void
-}
-
-/** Keeps those used last, up to a number of bytes. */
-export class LruBlockCache implements BlockCache {
-  readonly #maxBytes: number
+export class BlockCache {
+  readonly #cache: OpportunisticCache
   /** oldest first */
-  readonly #blocks = new Map<string, Buffer>()
-  #heldBytes = 0
+  readonly #hot = new Map<string, Buffer>()
 
-  constructor(maxBytes: number) {
-    assert(maxBytes >= 0, 'a cache has a size')
-    this.#maxBytes = maxBytes
+  constructor(cache: OpportunisticCache) {
+    this.#cache = cache
   }
 
-  get heldBytes(): number {
-    return this.#heldBytes
+  /** @returns a block that was used just now */
+  hot(key: string): Buffer | undefined {
+    const raw = this.#hot.get(key)
+    if (raw !== undefined) this.#keepHot(key, raw)
+    return raw
   }
 
-  get(key: string): Buffer | undefined {
-    const bytes = this.#blocks.get(key)
-    if (bytes === undefined) return undefined
-    this.#blocks.delete(key)
-    this.#blocks.set(key, bytes)
-    return bytes
+  /** @returns false when it is certainly not there */
+  has(key: string): boolean {
+    return this.#hot.has(key) || this.#cache.has(key)
   }
 
-  put(key: string, bytes: Buffer): void {
-    this.#heldBytes += bytes.length - (this.#blocks.get(key)?.length ?? 0)
-    this.#blocks.delete(key)
-    this.#blocks.set(key, bytes)
-    for (const [oldest, { length }] of this.#blocks) {
-      if (this.#heldBytes <= this.#maxBytes) break
-      this.#blocks.delete(oldest)
-      this.#heldBytes -= length
-    }
+  /**
+   * @param rawBytes length of the block
+   * @param isHot more of it is likely to be wanted soon
+   * @returns a copy, which nobody takes away
+   */
+  copy(key: string, rawBytes: number, isHot: boolean): Buffer | undefined {
+    const raw = Buffer.allocUnsafeSlow(rawBytes)
+    if (this.#cache.read(key, raw) !== rawBytes) return undefined
+    if (isHot) this.#keepHot(key, raw)
+    return raw
+  }
+
+  put(key: string, raw: Buffer, isHot: boolean): void {
+    this.#cache.put(key, raw)
+    if (isHot) this.#keepHot(key, raw)
+  }
+
+  #keepHot(key: string, raw: Buffer): void {
+    this.#hot.delete(key)
+    this.#hot.set(key, raw)
+    const [oldest] = this.#hot.keys()
+    if (this.#hot.size > limits.pageServerHotBlocks && oldest !== undefined) this.#hot.delete(oldest)
   }
 }

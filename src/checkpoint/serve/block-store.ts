@@ -1,4 +1,5 @@
 import { readIfCached } from '../../host/read-if-cached.ts'
+import { pageBytes } from '../../memory/base.ts'
 import type { PageMap as LocalityMap } from '../../memory/page-tables/page-map.ts'
 import { decodeBlock } from '../file/block.ts'
 import type { RangeSource } from '../file/range-source.ts'
@@ -16,15 +17,20 @@ export interface OpenCheckpoint {
   readonly loads: Set<Promise<unknown>>
 }
 
-/** Told of a block that was really read, of so many stored bytes. */
-export type OnRead = (storedBytes: number) => void
+/** Told of where a block came from, for whom it was asked. */
+export interface BlockUse {
+  /** it was really read, so many stored bytes, and decompressed */
+  read(storedBytes: number): void
+  /** it was copied from the cache instead */
+  hit(): void
+}
 
 interface Load {
   readonly raw: Promise<Buffer>
   hasten: (to: Priority) => void
 }
 
-/** The blocks of all checkpoints that are being restored: those held in the cache, and those under way, each once. */
+/** The blocks of all checkpoints that are being restored: those in the cache, and those under way, each once. */
 export class BlockStore {
   readonly #pool: DecodePool
   readonly #cache: BlockCache
@@ -37,9 +43,18 @@ export class BlockStore {
     this.#cache = cache
   }
 
-  /** @returns a block that is held, or nothing, at once */
-  held(open: OpenCheckpoint, block: number): Buffer | undefined {
-    return this.#cache.get(keyOf(open, block))
+  /** @returns a block that is in the cache, or nothing, at once; looking for it in vain is not counted */
+  held(open: OpenCheckpoint, block: number, use: BlockUse): Buffer | undefined {
+    return this.#cache.has(keyOf(open, block)) ? this.#take(open, block, true, use) : undefined
+  }
+
+  #take(open: OpenCheckpoint, block: number, isHot: boolean, use: BlockUse): Buffer | undefined {
+    const key = keyOf(open, block)
+    const hot = this.#cache.hot(key)
+    if (hot !== undefined) return hot
+    const copy = this.#cache.copy(key, rawBytesOf(open, block), isHot)
+    if (copy !== undefined) use.hit()
+    return copy
   }
 
   /**
@@ -48,10 +63,12 @@ export class BlockStore {
    *
    * @returns undefined where it is not, and for a block that is damaged: `load` tells
    */
-  loadNow(open: OpenCheckpoint, block: number, onRead: OnRead): Buffer | undefined {
+  loadNow(open: OpenCheckpoint, block: number, use: BlockUse): Buffer | undefined {
     const key = keyOf(open, block)
     const { fd } = open.source
     if (this.#isBusy || fd === undefined || this.#loads.has(key)) return undefined
+    const held = this.#take(open, block, true, use)
+    if (held !== undefined) return held
     const { digest, rawBytes, file, offsetBytes, storedBytes } = open.checkpoint.sealOf(block)
     const stored = Buffer.allocUnsafeSlow(storedBytes)
     if (!readIfCached(fd, stored, offsetBytes)) return undefined
@@ -61,8 +78,8 @@ export class BlockStore {
     })
     try {
       const raw = decodeBlock(stored, rawBytes, digest, block, file)
-      this.#cache.put(key, raw)
-      onRead(storedBytes)
+      this.#cache.put(key, raw, true)
+      use.read(storedBytes)
       return raw
     } catch {
       return undefined
@@ -73,9 +90,11 @@ export class BlockStore {
    * @returns the pages of a block, one after another
    * @throws RametError `CHECKPOINT_DAMAGED`; what the source throws
    */
-  load(open: OpenCheckpoint, block: number, priority: Priority, onRead: OnRead): Promise<Buffer> {
+  load(open: OpenCheckpoint, block: number, priority: Priority, use: BlockUse): Promise<Buffer> {
     const key = keyOf(open, block)
-    const held = this.#cache.get(key)
+    // The fill asks for all pages of a block at once, and never again.
+    const isHot = priority !== 'fill'
+    const held = this.#take(open, block, isHot, use)
     if (held !== undefined) return Promise.resolve(held)
     const under = this.#loads.get(key)
     if (under !== undefined) {
@@ -91,8 +110,8 @@ export class BlockStore {
     }
     load.raw.then((raw) => {
       end()
-      this.#cache.put(key, raw)
-      onRead(open.checkpoint.rangeOf(block).storedBytes)
+      this.#cache.put(key, raw, isHot)
+      use.read(open.checkpoint.rangeOf(block).storedBytes)
     }, end)
     return load.raw
   }
@@ -117,6 +136,10 @@ export class BlockStore {
     load.raw.catch(() => {})
     return load
   }
+}
+
+function rawBytesOf({ checkpoint }: OpenCheckpoint, block: number): number {
+  return checkpoint.pages.pagesOf(block).length * pageBytes
 }
 
 /** Restores of the same checkpoint share what was read, whatever path it has. */

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { asRametError, errnoOf, RametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
+import type { CacheReport } from './cache-schema.ts'
 import { readLines } from './lines.ts'
 import {
   type Answer,
@@ -129,6 +130,27 @@ export class PageServerClient {
   }
 
   /**
+   * How the server's cache of decompressed blocks does.
+   *
+   * @throws RametError `DAEMON_UNREACHABLE`
+   */
+  async cache(): Promise<CacheReport> {
+    const { cache } = await this.#ask({ do: 'cache' })
+    if (cache === undefined) throw withoutFigures()
+    return cache
+  }
+
+  /**
+   * Has the server give memory of its cache back, ahead of somebody who shall not wait while the kernel takes it.
+   *
+   * @returns bytes given back, some more or less than asked for
+   * @throws RametError `DAEMON_UNREACHABLE`
+   */
+  async giveBack(bytes: number): Promise<number> {
+    return (await this.#ask({ do: 'give-back', bytes })).gaveBackBytes ?? 0
+  }
+
+  /**
    * Listens to what happens to restores, those of other clients included.
    *
    * @returns ends it
@@ -185,9 +207,11 @@ export class PageServerClient {
 }
 
 function statsOf({ stats }: Done): RestoreStats {
-  if (stats === undefined) throw new RametError('INTERNAL', { message: 'the page server answered without figures' })
+  if (stats === undefined) throw withoutFigures()
   return stats
 }
+
+const withoutFigures = () => new RametError('INTERNAL', { message: 'the page server answered without figures' })
 
 const serverLost = () =>
   new RametError('DAEMON_UNREACHABLE', {

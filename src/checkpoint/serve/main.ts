@@ -7,7 +7,9 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { pino } from 'pino'
 import { tryLock } from '../../host/file-lock.ts'
+import { openCache } from '../../opportunistic/open-cache.ts'
 import { asRametError, RametError } from '../../shared/errors.ts'
+import { blockCacheBytes, blockCacheVariable, cachedBlockBytes } from './block-cache-size.ts'
 import { socketName } from './protocol.ts'
 import { PageServer } from './server.ts'
 
@@ -18,7 +20,9 @@ async function main(): Promise<void> {
   const lockFd = openSync(join(dataDir, 'page-server.lock'), 'a', 0o600)
   if (!tryLock(lockFd)) throw new RametError('DAEMON_RUNNING', { message: `a page server already runs on ${dataDir}` })
   const log = pino({ base: { pid: process.pid } })
-  const server = new PageServer({ socketPath: join(dataDir, socketName), log })
+  const capacityBytes = blockCacheBytes(process.env[blockCacheVariable])
+  const cache = await openCache({ capacityBytes, blockBytes: cachedBlockBytes, log })
+  const server = new PageServer({ socketPath: join(dataDir, socketName), log, cache })
   const stopped = untilStopped(() => {
     if (server.unfinishedCount === 0) return true
     log.warn(
@@ -28,7 +32,7 @@ async function main(): Promise<void> {
     return false
   })
   await server.listen()
-  log.info({}, 'serving')
+  log.info({ cache: cache.kind, capacityBytes: cache.figures().capacityBytes }, 'serving')
   await Promise.race([server.idle, stopped, server.broken])
   await server.close()
   log.info({}, 'nothing left to do')

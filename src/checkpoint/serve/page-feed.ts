@@ -7,7 +7,7 @@ import type { PostcopyBlock } from '../../qemu/postcopy/source.ts'
 import { assert } from '../../shared/assert.ts'
 import type { PageMap } from '../file/page-map.ts'
 import type { BasePages } from './base-pages.ts'
-import type { BlockStore, OnRead, OpenCheckpoint } from './block-store.ts'
+import type { BlockStore, BlockUse, OpenCheckpoint } from './block-store.ts'
 import type { Priority } from './decode-pool.ts'
 import type { RestoreTally } from './tally.ts'
 
@@ -19,21 +19,29 @@ export interface FeedParts {
   readonly tally: RestoreTally
 }
 
+/** Counts for a restore. */
+export function blockUse(tally: RestoreTally): BlockUse {
+  return {
+    read(storedBytes) {
+      tally.add('blocksRead')
+      tally.add('blockBytesRead', storedBytes)
+    },
+    hit: () => tally.add('blockHits'),
+  }
+}
+
 /** The pages of guest RAM. */
 export class PageFeed {
   readonly pages: PageMap
   readonly #parts: FeedParts
-  readonly #onRead: OnRead
+  readonly #use: BlockUse
   /** the block that was last decompressed for this restore: what else is in it is likely to be wanted next */
   #last: { block: number; raw: Buffer } | undefined
 
   constructor(parts: FeedParts) {
     this.#parts = parts
     this.pages = parts.open.checkpoint.pages
-    this.#onRead = (storedBytes) => {
-      parts.tally.add('blocksRead')
-      parts.tally.add('blockBytesRead', storedBytes)
-    }
+    this.#use = blockUse(parts.tally)
     assert(parts.base !== undefined || this.pages.baseCount === 0, 'a base for the pages that are its')
   }
 
@@ -54,7 +62,7 @@ export class PageFeed {
     const onHand = this.onHand(page)
     const place = this.pages.placeOf(page)
     if (onHand !== undefined || place === undefined) return onHand
-    const raw = this.#parts.blocks.loadNow(this.#parts.open, place.block, this.#onRead)
+    const raw = this.#parts.blocks.loadNow(this.#parts.open, place.block, this.#use)
     if (raw === undefined) return undefined
     this.#last = { block: place.block, raw }
     return raw.subarray(place.slot * pageBytes, (place.slot + 1) * pageBytes)
@@ -74,14 +82,14 @@ export class PageFeed {
   /** As `fetch`, of all pages of a block. */
   async fetchBlock(block: number, priority: Priority): Promise<Buffer> {
     const { open, blocks } = this.#parts
-    const raw = await blocks.load(open, block, priority, this.#onRead)
+    const raw = await blocks.load(open, block, priority, this.#use)
     if (priority !== 'fill') this.#last = { block, raw }
     return raw
   }
 
   #held(block: number): Buffer | undefined {
     const { open, blocks } = this.#parts
-    return blocks.held(open, block)
+    return blocks.held(open, block, this.#use)
   }
 
   async #fetchOfBase(page: number): Promise<Buffer> {

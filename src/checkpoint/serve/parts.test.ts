@@ -6,7 +6,6 @@ import type { Clock } from '../../shared/clock.ts'
 import { RametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import { randomOf, withDirectory } from '../file/testing/sample.ts'
-import { LruBlockCache } from './block-cache.ts'
 import { DelayedSource } from './delayed-source.ts'
 import { ExpectedPages } from './expected-pages.ts'
 import { Histogram } from './histogram.ts'
@@ -42,24 +41,6 @@ test('quantiles are within 5 % of what was added', () => {
   }
   assert.equal(histogram.max, added.at(-1))
   assert.equal(new Histogram().quantile(0.5), 0)
-})
-
-test('a cache never holds more than it may, and forgets what was used longest ago', () => {
-  const random = randomOf(11)
-  const cache = new LruBlockCache(1000)
-  for (let step = 0; step < 2000; step += 1) {
-    cache.put(`${random(50)}`, Buffer.alloc(random(300)))
-    assert.ok(cache.heldBytes <= 1000)
-  }
-  const small = new LruBlockCache(30)
-  for (const key of ['a', 'b', 'c']) small.put(key, Buffer.alloc(10))
-  small.get('a')
-  small.put('d', Buffer.alloc(10))
-  assert.deepEqual(
-    ['a', 'b', 'c', 'd'].filter((key) => small.get(key) !== undefined),
-    ['a', 'c', 'd'],
-  )
-  new LruBlockCache(0).put('a', Buffer.alloc(1))
 })
 
 test('what the newest fault makes likely comes first, and what was pushed first comes last', () => {

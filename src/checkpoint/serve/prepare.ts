@@ -8,7 +8,7 @@ import { limits } from '../../shared/limits.ts'
 import type { Log } from '../../shared/log.ts'
 import type { BlockStore, OpenCheckpoint } from './block-store.ts'
 import type { OpenCheckpoints, WantedBase } from './open-checkpoints.ts'
-import { PageFeed, postcopyBlocks, RomPages } from './page-feed.ts'
+import { blockUse, PageFeed, postcopyBlocks, RomPages } from './page-feed.ts'
 import type { RestoreRequest } from './protocol.ts'
 import { connectQemu } from './qemu-socket.ts'
 import { Record, type WorkingSetFile } from './record.ts'
@@ -54,12 +54,8 @@ export async function prepareRestore(
   tally.workingSetPages = expected.length
   const stopped = new AbortController()
   opened.defer(() => stopped.abort())
-  const onRead = (storedBytes: number) => {
-    tally.add('blocksRead')
-    tally.add('blockBytesRead', storedBytes)
-  }
   // Not waited for: what comes first can be pushed while the rest is decompressed.
-  void warmUp({ blocks: context.blocks, open, expected, onRead, signal: stopped.signal })
+  void warmUp({ blocks: context.blocks, open, expected, use: blockUse(tally), signal: stopped.signal })
   const record = new Record(checkpoint.pages.pageCount)
   const parts = {
     ...{ request, open, roms, deviceBlob, tally, record, expected, clock: context.clock, onFailed },

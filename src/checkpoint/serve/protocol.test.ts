@@ -3,7 +3,16 @@ import process from 'node:process'
 import { test } from 'node:test'
 import { isRametError } from '../../shared/errors.ts'
 import { randomOf } from '../file/testing/sample.ts'
-import { encodeLine, idOf, parseMessage, parseRequest, type RestoreRequest, type ServerRequest } from './protocol.ts'
+import type { CacheReport } from './cache-schema.ts'
+import {
+  type Answer,
+  encodeLine,
+  idOf,
+  parseMessage,
+  parseRequest,
+  type RestoreRequest,
+  type ServerRequest,
+} from './protocol.ts'
 import { emptyStats } from './testing/empty-stats.ts'
 
 // Each case follows from its number alone: RAMET_FUZZ_SEED=N replays case N, RAMET_FUZZ_CASES=N runs more of them.
@@ -44,7 +53,22 @@ const requests: ServerRequest[] = [
       ...{ workingSetPath: null, storeDelayMs: 0 },
     },
   },
+  { id: 9, do: 'cache' },
+  { id: 10, do: 'give-back', bytes: 512 * 1024 * 1024 },
 ]
+
+const cache: CacheReport = {
+  ...{
+    kind: 'kernel',
+    heldBytes: 131_072,
+    freeHeldBytes: 131_072,
+    capacityBytes: 2 ** 33,
+    hits: 7,
+    misses: 2,
+    lost: 1,
+  },
+  ...{ puts: 3, refused: 0, replaced: 0, lazyFreeBytes: 126_976 },
+}
 
 const error = { code: 'CHECKPOINT_DAMAGED', message: 'm', remediation: 'r' } as const
 
@@ -54,10 +78,12 @@ test('requests arrive as they were sent', () => {
 
 test('answers and notices arrive as they were sent', () => {
   const messages = [
-    { id: 1, ok: true, server: { protocol: 1, version: '0.1.0', pid: 4 } },
+    { id: 1, ok: true, server: { protocol: 2, version: '0.1.0', pid: 4 } },
     { id: 2, ok: true, stats: emptyStats },
     { id: 3, ok: true, restores: [{ restoreId: 'vm-1', vmName: 'one', stats: emptyStats }] },
     { id: 4, ok: false, error },
+    { id: 5, ok: true, cache },
+    { id: 6, ok: true, gaveBackBytes: 0, cache: { ...cache, kind: 'lru' } },
     { notice: 'failed', restoreId: 'vm-1', stats: emptyStats, error },
     { notice: 'completed', restoreId: 'vm-1', stats: emptyStats },
   ] as const
@@ -77,6 +103,9 @@ test('a request of another kind is refused, and its id found', () => {
     { id: 1, do: 'serve', restore: { ...restore, checkpoint: {} } },
     { id: 1, do: 'serve', restore: { ...restore, policy: 'best' } },
     { id: 1, do: 'mark', restoreId: 'vm-1', name: '' },
+    { id: 1, do: 'give-back' },
+    { id: 1, do: 'give-back', bytes: -1 },
+    { id: 1, do: 'give-back', bytes: 0.5 },
   ]
   for (const request of refused) {
     const line = JSON.stringify(request)
@@ -87,13 +116,25 @@ test('a request of another kind is refused, and its id found', () => {
   assert.equal(idOf('nothing'), undefined)
 })
 
+test('figures that are none are no answer', () => {
+  const { hits: _, ...fewer } = cache
+  for (const wrong of [fewer, { ...cache, kind: 'page-cache' }, { ...cache, lost: -1 }, { ...cache, puts: '3' }]) {
+    const line = JSON.stringify({ id: 5, ok: true, cache: wrong })
+    assert.throws(() => parseMessage(line), { code: 'INVALID_ARGUMENT' }, line)
+  }
+})
+
 test('an error of an unknown code is no answer', () => {
   const line = JSON.stringify({ id: 1, ok: false, error: { ...error, code: 'toString' } })
   assert.throws(() => parseMessage(line), { code: 'INVALID_ARGUMENT' })
 })
 
 test('no line brings either parser down', () => {
-  const lines = [...requests.map(encodeLine), encodeLine({ id: 2, ok: true, stats: emptyStats })]
+  const answers: Answer[] = [
+    { id: 2, ok: true, stats: emptyStats },
+    { id: 10, ok: true, gaveBackBytes: 1, cache },
+  ]
+  const lines = [...requests.map(encodeLine), ...answers.map(encodeLine)]
   const cases = only === undefined ? Array.from({ length: caseCount }, (_, index) => index + 1) : [Number(only)]
   for (const seed of cases) {
     const random = randomOf(seed)

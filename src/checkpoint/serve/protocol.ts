@@ -5,10 +5,11 @@
 import { z } from 'zod'
 import { type ErrorCode, errorTable, RametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
+import { cacheReportSchema } from './cache-schema.ts'
 import { restoreStatsSchema } from './stats-schema.ts'
 
 /** Rises when an older server or client could not follow. */
-export const protocolVersion = 1
+export const protocolVersion = 2
 
 /** Name of the socket in a data directory. */
 export const socketName = 'page-server.sock'
@@ -71,6 +72,10 @@ const requestSchema = z.discriminatedUnion('do', [
   z.object({ id, do: z.literal('list') }),
   /** the vm is gone, or what became of the restore has been noted; nothing happens when there is none */
   z.object({ id, do: z.literal('drop'), restoreId }),
+  /** how the cache of decompressed blocks does */
+  z.object({ id, do: z.literal('cache') }),
+  /** gives so much of the cache's memory back now, ahead of somebody who shall not wait while the kernel takes it */
+  z.object({ id, do: z.literal('give-back'), bytes: z.int().nonnegative() }),
 ])
 
 export type ServerRequest = z.infer<typeof requestSchema>
@@ -95,6 +100,10 @@ const messageSchema = z.union([
     stats: restoreStatsSchema.exactOptional(),
     /** answers `list` */
     restores: z.array(reportSchema).exactOptional(),
+    /** answers `cache` and `give-back` */
+    cache: cacheReportSchema.exactOptional(),
+    /** answers `give-back`: some more or less than asked for */
+    gaveBackBytes: z.int().nonnegative().exactOptional(),
   }),
   z.object({ id, ok: z.literal(false), error: errorSchema }),
   z.object({

@@ -6,9 +6,12 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { test } from 'node:test'
 import { identify, type ProcessIdentity, signalProcess, waitForExit } from '../../host/process-identity.ts'
+import type { OpportunisticCache } from '../../opportunistic/cache.ts'
+import { LruCache } from '../../opportunistic/lru-cache.ts'
 import { limits } from '../../shared/limits.ts'
 import { silentLog } from '../../shared/log.ts'
 import { withDirectory } from '../file/testing/sample.ts'
+import { cachedBlockBytes } from './block-cache-size.ts'
 import { PageServerClient } from './client.ts'
 import { ensurePageServer } from './ensure.ts'
 import { type RestoreRequest, socketName } from './protocol.ts'
@@ -23,13 +26,17 @@ const request: RestoreRequest = {
   ...{ workingSetPath: null, storeDelayMs: 0, takeOver: false },
 }
 
-async function withServer(work: (socketPath: string, server: PageServer) => Promise<void>, idleMs = 60_000) {
+async function withServer(
+  work: (socketPath: string, server: PageServer, cache: OpportunisticCache) => Promise<void>,
+  idleMs = 60_000,
+) {
   await withDirectory(async (directory) => {
     const socketPath = join(directory, socketName)
-    const server = new PageServer({ socketPath, log: silentLog, idleMs })
+    const cache = new LruCache({ capacityBytes: 128 * cachedBlockBytes, blockBytes: cachedBlockBytes })
+    const server = new PageServer({ socketPath, log: silentLog, cache, idleMs })
     try {
       await server.listen()
-      await work(socketPath, server)
+      await work(socketPath, server, cache)
     } finally {
       await server.close()
     }
@@ -53,6 +60,26 @@ test('a restore that cannot begin is refused with a reason, and is not there aft
     await client.drop('r')
     client.close()
     await client.closed
+  })
+})
+
+test('the cache is told of, and gives back what it is asked for', async () => {
+  await withServer(async (socketPath, _, cache) => {
+    const client = await connected(socketPath)
+    const capacityBytes = 128 * cachedBlockBytes
+    const { lazyFreeBytes = 0, ...empty } = await client.cache()
+    assert.ok(lazyFreeBytes >= 0)
+    assert.deepEqual(empty, { kind: 'lru', ...cache.figures() })
+    assert.deepEqual([empty.heldBytes, empty.capacityBytes], [0, capacityBytes])
+    for (let key = 0; key < 4; key += 1) cache.put(key, Buffer.alloc(cachedBlockBytes))
+    cache.read(1, Buffer.alloc(cachedBlockBytes))
+    const { hits, puts, heldBytes } = await client.cache()
+    assert.deepEqual([hits, puts, heldBytes], [1, 4, 4 * cachedBlockBytes])
+    assert.equal(await client.giveBack(0), 0)
+    // More than it has: what it has, and then it ends.
+    assert.equal(await client.giveBack(2 ** 40), capacityBytes)
+    assert.equal((await client.cache()).heldBytes, 0)
+    client.close()
   })
 })
 

@@ -3,13 +3,15 @@ import { renameSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { availableParallelism } from 'node:os'
 import process from 'node:process'
+import type { OpportunisticCache } from '../../opportunistic/cache.ts'
 import { type Clock, systemClock } from '../../shared/clock.ts'
 import { asRametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import type { Log } from '../../shared/log.ts'
 import { rametVersion } from '../../shared/version.ts'
-import { type BlockCache, LruBlockCache } from './block-cache.ts'
+import { BlockCache } from './block-cache.ts'
 import { BlockStore } from './block-store.ts'
+import { giveBack, reportOf } from './cache-report.ts'
 import { DecodePool } from './decode-pool.ts'
 import { RestoreDesk } from './desk.ts'
 import { readLines } from './lines.ts'
@@ -29,7 +31,8 @@ import { WarmUps } from './warm-up.ts'
 export interface PageServerOptions {
   readonly socketPath: string
   readonly log: Log
-  readonly cache?: BlockCache
+  /** for decompressed blocks; the server closes it */
+  readonly cache: OpportunisticCache
   readonly clock?: Clock
   /** without a client and an unfinished restore, before `idle` resolves */
   readonly idleMs?: number
@@ -54,10 +57,9 @@ export class PageServer {
     this.#options = options
     this.idle = this.#idle.promise
     this.#pool = new DecodePool(Math.max(3, Math.min(availableParallelism(), limits.pageServerWorkerCount)))
-    const cache = options.cache ?? new LruBlockCache(limits.pageServerCacheBytes)
     const context = {
       checkpoints: new OpenCheckpoints(),
-      blocks: new BlockStore(this.#pool, cache),
+      blocks: new BlockStore(this.#pool, new BlockCache(options.cache)),
       clock: options.clock ?? systemClock,
       log: options.log,
     }
@@ -100,6 +102,7 @@ export class PageServer {
     await Promise.all(this.#desk.list().map(({ restoreId }) => this.#desk.drop(restoreId)))
     await this.#warmUps.close()
     await this.#pool[Symbol.asyncDispose]()
+    this.#options.cache.close()
   }
 
   #accept(socket: Socket): void {
@@ -149,6 +152,12 @@ export class PageServer {
         await desk.drop(request.restoreId)
         this.#lookForWork()
         return {}
+      case 'cache':
+        return { cache: reportOf(this.#options.cache) }
+      case 'give-back': {
+        const gaveBackBytes = await giveBack(this.#options.cache, request.bytes)
+        return { gaveBackBytes, cache: reportOf(this.#options.cache) }
+      }
     }
   }
 

@@ -28,6 +28,8 @@ const countersSchema = z.object({
   blocksRead: count,
   /** of those blocks, compressed */
   blockBytesRead: count,
+  /** copied from the server's cache instead, since this or another restore had read them; the same one each time it was copied */
+  blockHits: count,
   /** read from the stored base instead */
   basePagesRead: count,
 })

@@ -25,6 +25,7 @@ export class RestoreTally {
     sentBytes: 0,
     blocksRead: 0,
     blockBytesRead: 0,
+    blockHits: 0,
     basePagesRead: 0,
   }
   readonly #stalls = new Histogram()

@@ -1,7 +1,7 @@
 /** What can be done for a restore before its QEMU is there: what the guest needs first is decompressed meanwhile. */
 
 import { limits } from '../../shared/limits.ts'
-import type { BlockStore, OnRead, OpenCheckpoint } from './block-store.ts'
+import type { BlockStore, BlockUse, OpenCheckpoint } from './block-store.ts'
 import type { OpenCheckpoints } from './open-checkpoints.ts'
 import { pushesWorkingSet } from './policy/choose.ts'
 import type { RestoreRequest, RestoreSource } from './protocol.ts'
@@ -25,7 +25,8 @@ export interface WarmUp {
   readonly blocks: BlockStore
   readonly open: OpenCheckpoint
   readonly expected: readonly number[]
-  readonly onRead?: OnRead
+  /** default: nobody counts */
+  readonly use?: BlockUse
   /** fires before the checkpoint may be closed */
   readonly signal: AbortSignal
 }
@@ -34,7 +35,7 @@ export interface WarmUp {
  * Decompresses the blocks of what is expected first, a few at a time so that whoever waits for another one is not behind
  * all of them. What cannot be had is left out without a word: whoever needs it is told then.
  */
-export async function warmUp({ blocks, open, expected, onRead = () => {}, signal }: WarmUp): Promise<void> {
+export async function warmUp({ blocks, open, expected, use = uncounted, signal }: WarmUp): Promise<void> {
   const { pages } = open.checkpoint
   const wanted = new Set<number>()
   for (const page of expected.slice(0, limits.pageServerFirstPages)) {
@@ -45,11 +46,13 @@ export async function warmUp({ blocks, open, expected, onRead = () => {}, signal
   const follow = async () => {
     for (const block of queue) {
       if (signal.aborted) return
-      await blocks.load(open, block, 'prefetch', onRead).catch(() => {})
+      await blocks.load(open, block, 'prefetch', use).catch(() => {})
     }
   }
   await Promise.all(Array.from({ length: limits.pageServerFarAheadBlocks }, follow))
 }
+
+const uncounted: BlockUse = { read: () => {}, hit: () => {} }
 
 interface Held {
   readonly lease: Lease<OpenCheckpoint>

@@ -14,6 +14,7 @@ export const emptyStats: RestoreStats = {
   sentBytes: 0,
   blocksRead: 0,
   blockBytesRead: 0,
+  blockHits: 0,
   basePagesRead: 0,
   state: 'begun',
   elapsedMs: 0,
