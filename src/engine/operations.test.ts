@@ -54,6 +54,20 @@ test('whoever waits can go away', async () => {
   await operations.stop()
 })
 
+test('nothing is told of how far an operation is that has ended', async () => {
+  let told: OperationHandle | undefined
+  const { operation, done } = await operations.begin('vm.stop', target, undefined, async (handle) => {
+    told = handle
+  })
+  await done
+  const types: string[] = []
+  const subscription = events.subscribe(undefined, ({ type }) => void types.push(type))
+  told?.progress({ stage: 'filling' })
+  subscription.unsubscribe()
+  assert.deepEqual(types, [])
+  assert.equal(operations.get(operation.id).progress.stage, 'starting')
+})
+
 test('a result too large to be kept is told all the same', async () => {
   const large = 'x'.repeat(limits.storeValueBytes)
   const { operation, done } = await operations.begin('template.fork', target, undefined, async () => large)

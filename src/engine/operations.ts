@@ -151,10 +151,13 @@ export class Operations {
     const { operation, abort } = begun
     const live: Omit<Live, 'done'> & { done: Promise<unknown> } = { ...begun, done: Promise.resolve() }
     let lastToldMs = Number.NEGATIVE_INFINITY
+    let isOver = false
     const handle: OperationHandle = {
       id: operation.id,
       signal: abort.signal,
       progress: (progress) => {
+        // What it began may go on after it, and tell of that; nobody shall think that it runs again.
+        if (isOver) return
         const isNews = progress.stage !== live.operation.progress.stage
         live.operation = { ...live.operation, progress }
         // Copying tells of each chunk; listeners need a few a second, or they lose the events of others.
@@ -164,7 +167,9 @@ export class Operations {
         this.#emit('operation.progress', live.operation)
       },
     }
-    const done = (async () => work(handle))()
+    const done = (async () => work(handle))().finally(() => {
+      isOver = true
+    })
     const settled = done.then(
       async (value) => {
         await this.#finish({ ...live.operation, state: 'succeeded', ...(value === undefined ? {} : { result: value }) })

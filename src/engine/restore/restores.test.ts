@@ -309,6 +309,19 @@ test('a vm is killed at once while it waits for memory to be paused', async () =
   assert.equal(engine.context.vms.find(id).state, 'stopped')
 })
 
+test('whoever waits for memory is let go at once, though the page server does not answer', {
+  timeout: 20_000,
+}, async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await resumed(engine)
+  engine.pageServers.onHurry = () => new Promise<never>(() => {})
+  const abort = new AbortController()
+  const completing = engine.parts.restores.complete(id, { ...quiet, signal: abort.signal })
+  while (engine.pageServers.newest.hurried.length === 0) await setImmediate()
+  abort.abort(new RametError('CANCELLED', { message: 'no more' }))
+  await assert.rejects(completing, { code: 'CANCELLED' })
+})
+
 test('a vm is killed at once while its memory is fetched for a snapshot', async () => {
   await using engine = await TestEngine.open()
   const vm = await resumed(engine)

@@ -202,8 +202,12 @@ export class Restores {
     active.waiting.add(stopped.reject)
     try {
       active.hurried = true
-      // Without a server it is the next one that is told.
-      await active.server?.hurry(active.record.id).then(tell, () => {})
+      // Without a server it is the next one that is told. Nobody waits for its answer: whoever is let go must not, and a
+      // wait that nobody listens to yet must not fail.
+      active.server
+        ?.hurry(active.record.id)
+        .then(tell)
+        .catch(() => {})
       const end = await Promise.race([active.over, stopped.promise])
       if (end === 'ended') throw active.failure()
       await active.settled

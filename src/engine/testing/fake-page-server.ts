@@ -11,9 +11,14 @@ export class FakePageServers {
   readonly all: FakePageServer[] = []
   /** called before a restore is begun or taken over: a test may refuse it, or end the server */
   onServe: (server: FakePageServer, request: RestoreRequest) => Promise<void> | void = () => {}
+  /** called before it is answered that a restore is hurried: a test may never let it be */
+  onHurry: () => Promise<void> | void = () => {}
 
   readonly connect = async (): Promise<PageServer> => {
-    const server = new FakePageServer((request) => this.onServe(server, request))
+    const server = new FakePageServer(
+      (request) => this.onServe(server, request),
+      () => this.onHurry(),
+    )
     this.all.push(server)
     return server
   }
@@ -37,10 +42,12 @@ export class FakePageServer implements PageServer {
   readonly #closed = Promise.withResolvers<void>()
   readonly #listeners = new Set<(notice: Notice) => void>()
   readonly #onServe: (request: RestoreRequest) => Promise<void> | void
+  readonly #onHurry: () => Promise<void> | void
   #isDead = false
 
-  constructor(onServe: (request: RestoreRequest) => Promise<void> | void) {
+  constructor(onServe: (request: RestoreRequest) => Promise<void> | void, onHurry: () => Promise<void> | void) {
     this.#onServe = onServe
+    this.#onHurry = onHurry
     this.closed = this.#closed.promise
   }
 
@@ -60,6 +67,7 @@ export class FakePageServer implements PageServer {
   async hurry(restoreId: string): Promise<RestoreStats> {
     this.#check()
     this.hurried.push(restoreId)
+    await this.#onHurry()
     return this.#stats('serving')
   }
 
