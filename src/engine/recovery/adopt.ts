@@ -131,7 +131,7 @@ async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Pr
   const staysPaused = vm.state === 'paused' || vm.state === 'pausing' || vm.capturedPaused === true
   if (vm.state === 'capturing' && !staysPaused) await letGo(parts, vm, runtime, runState)
   else if (runState === 'paused' && !staysPaused) await resumeGuest(qemu)
-  const standing = vm.state === 'restoring' ? await wakeAdopted(parts, vm, runtime) : undefined
+  const untold = vm.state === 'restoring' ? await wakeAdopted(parts, vm, runtime) : undefined
   // Only now: saving its devices took a stopped guest's disks out of service until it goes on.
   await parts.deltas.recover(vm.id)
   await mergeDisks(qemu, floorsOf(parts.context.vms.find(vm.id))).catch((error: unknown) =>
@@ -139,13 +139,13 @@ async function takeOver(parts: EngineParts, vm: VmRecord, qemu: QemuProcess): Pr
     parts.context.log.warn({ vm: vm.name, error: asRametError(error).message }, 'disks could not be merged yet'),
   )
   const stalled = (await qemu.runState()) === stalledState
-  const paused = stalled || standing !== undefined || (runState === 'paused' && staysPaused)
+  const paused = stalled || untold?.stands === true || (runState === 'paused' && staysPaused)
   const nowMs = parts.context.clock.nowMs()
   const why = stalled ? { stateReason: stallReason(vm) } : {}
-  const atRest = { ...ttlPaused(vm, nowMs), ...standing, ...why, capturedPaused: undefined }
+  const atRest = { ...ttlPaused(vm, nowMs), ...untold?.changes, ...why, capturedPaused: undefined }
   if (paused && vm.state !== 'paused') await settle(parts, vm, 'paused', atRest, true)
   if (!paused && vm.state !== 'running')
-    await settle(parts, vm, 'running', { ...ttlResumed(vm, nowMs), ...awakened }, true)
+    await settle(parts, vm, 'running', { ...ttlResumed(vm, nowMs), ...awakened, ...untold?.changes }, true)
   handOver(parts.context, vm.id)
   await releaseSpent(parts.context, vm.id)
   await parts.ports.publishAll(parts.context.vms.find(vm.id), 'again')

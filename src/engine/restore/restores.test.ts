@@ -292,6 +292,41 @@ test('an agent that does not answer leaves the vm paused with its workload froze
   assert.ok(!calls.includes('identity.apply'), 'it is told once')
 })
 
+test('an agent that does not answer in a guest that cannot be paused leaves the vm running, to be told when it can', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await suspended(engine)
+  let isDeaf = true
+  engine.vmm.interfere = (what) => {
+    if (isDeaf && (what === 'identity.apply' || what === 'stop')) throw new Error('deaf')
+  }
+  await assert.rejects((await engine.vms.resume(id)).done)
+  assert.equal(engine.context.vms.find(id).state, 'running')
+  isDeaf = false
+  await (await engine.vms.pause(id, { toDisk: false })).done
+  const { calls } = engine.vmm.of(id)
+  calls.length = 0
+  await (await engine.vms.resume(id)).done
+  const told = ['cont', 'identity.apply', 'thaw', 'set_link']
+  assert.deepEqual(
+    calls.filter((call) => told.includes(call)),
+    told,
+  )
+})
+
+test('a QEMU that ends while its guest is to be paused leaves the vm failed', async () => {
+  await using engine = await TestEngine.open()
+  const { id } = await suspended(engine)
+  engine.vmm.interfere = async (what, guest) => {
+    if (what === 'identity.apply') throw new Error('deaf')
+    if (what !== 'stop') return
+    guest?.crash()
+    await guest?.gone
+  }
+  await assert.rejects((await engine.vms.resume(id)).done)
+  await engine.parts.runtimes.exclusively(id, async () => {})
+  assert.equal(engine.context.vms.find(id).state, 'failed')
+})
+
 test('a vm is killed at once while it comes back', async () => {
   await using engine = await TestEngine.open()
   const { id } = await completeButUnanswered(engine)

@@ -112,15 +112,18 @@ async function letGo({ context }: EngineParts, { vm, runtime }: Restored): Promi
     suspended ? { suspended: { ...suspended, resumedAtMs }, goingBack: undefined } : {},
   )
   faultPoint('resume.going')
-  await resumeGuest(runtime.qemu)
-  faultPoint('resume.running')
-  // Nothing depends on it: the next daemon does the same.
-  await forgetPast(context, vm.id).catch((error: unknown) =>
-    context.log.warn(
-      { vm: vm.name, error: asRametError(error).message },
-      'disks from before a restore were not removed',
-    ),
-  )
+  try {
+    await resumeGuest(runtime.qemu)
+    faultPoint('resume.running')
+  } finally {
+    // Nothing depends on it: the next daemon does the same.
+    await forgetPast(context, vm.id).catch((error: unknown) =>
+      context.log.warn(
+        { vm: vm.name, error: asRametError(error).message },
+        'disks from before a restore were not removed',
+      ),
+    )
+  }
 }
 
 /** Clock, randomness and links of a guest that has stood for who knows how long; then its workload. */
@@ -156,13 +159,9 @@ async function letWork({ vm, runtime }: Pick<Restored, 'vm' | 'runtime'>, sessio
 /**
  * The same for a vm whose daemon died while it came back: its guest runs, and what it has been told is not known.
  *
- * @returns what its record says of one that stands, since it could not be told now; undefined for one that runs on
+ * @returns undefined for one that has been told
  */
-export async function wakeAdopted(
-  parts: EngineParts,
-  vm: VmRecord,
-  runtime: VmRuntime,
-): Promise<Changes<VmRecord> | undefined> {
+export async function wakeAdopted(parts: EngineParts, vm: VmRecord, runtime: VmRuntime): Promise<Untold | undefined> {
   const { context } = parts
   if (vm.identity === 'none') return undefined
   try {
@@ -173,17 +172,26 @@ export async function wakeAdopted(
     return undefined
   } catch (error) {
     context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a vm that came back could not be told so')
-    // One that cannot even be paused is no worse off running.
-    const stands = await pauseGuest(runtime.qemu).then(
-      () => true,
-      () => false,
-    )
-    return stands ? standing(vm) : undefined
+    return { stands: await stand(runtime), changes: untold(vm) }
   }
 }
 
-/** What the record of a vm says whose guest has run, but could not be told what it must know. */
-function standing({ identity, suspended }: VmRecord): Changes<VmRecord> {
+/** A guest that has run, but could not be told what it must know. */
+interface Untold {
+  stands: boolean
+  /** what the record of its vm says of that, so that the next resumption tells it */
+  changes: Changes<VmRecord>
+}
+
+/** @returns false for one that cannot even be paused: it is no worse off running */
+function stand(runtime: VmRuntime): Promise<boolean> {
+  return pauseGuest(runtime.qemu).then(
+    () => true,
+    () => false,
+  )
+}
+
+function untold({ identity, suspended }: VmRecord): Changes<VmRecord> {
   return {
     frozenWhilePaused: suspended?.frozen ? true : undefined,
     untold: identity === 'none' ? undefined : true,
@@ -229,16 +237,17 @@ async function standStill(parts: EngineParts, { vm, runtime }: Restored): Promis
   const { context } = parts
   try {
     if (context.vms.get(vm.id)?.state !== 'restoring') return
+    const stands = await stand(runtime)
     if (!isRunning(runtime.qemu.identity)) return await settleEnded(parts, vm, runtime)
-    await pauseGuest(runtime.qemu)
     if (vm.identity !== 'none') runtime.guest.connect()
-    await transition(context, vm.id, 'paused', (record) => ({
-      ...ttlPaused(record, context.clock.nowMs()),
-      ...standing(vm),
+    const nowMs = context.clock.nowMs()
+    await transition(context, vm.id, stands ? 'paused' : 'started', (record) => ({
+      ...(stands ? ttlPaused(record, nowMs) : ttlResumed(record, nowMs)),
+      ...untold(vm),
     }))
     await releaseSpent(context, vm.id)
   } catch (error) {
-    context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a vm that came back could not be paused')
+    context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a vm that came back is left restoring')
   }
 }
 

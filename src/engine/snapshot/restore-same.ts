@@ -111,7 +111,11 @@ export async function restoreSame(
     const remade = await makeAgain(parts, restorable, handle)
     return comeBack(parts, remade, handle, manner).catch(async (error: unknown) => {
       // Nothing is left of what was not there before, but a guest that has run.
-      if (context.vms.get(id)?.state === 'suspended') await discardVm(parts, id)
+      if (context.vms.get(id)?.state === 'suspended') {
+        // Written down, so that what is left after a crash is never taken for a vm that can be resumed.
+        await transition(context, id, 'remove')
+        await discardVm(parts, id)
+      }
       throw error
     })
   })

@@ -219,6 +219,8 @@ test('a vm that is gone is made again with its id, unless another has its name',
     return true
   })
   await (await engine.vms.remove('web', true)).done
+  const states: unknown[] = []
+  context.events.subscribe(undefined, ({ type, data }) => void (type === 'vm.state' && states.push(data.state)))
   let spawns = 0
   engine.vmm.interfere = (what) => {
     if (what === 'spawn') spawns += 1
@@ -228,6 +230,7 @@ test('a vm that is gone is made again with its id, unless another has its name',
   await assert.rejects(restore(engine, snapshot, {}))
   assert.equal(spawns, 2)
   assert.equal(context.vms.get(id), undefined, 'nothing is left of one that could not be made')
+  assert.equal(states.at(-1), 'removing', 'a daemon that dies meanwhile leaves nothing that could be resumed')
   engine.vmm.interfere = () => {}
   await restore(engine, snapshot, {})
   assert.deepEqual([context.vms.find(id).name, context.vms.find(id).state], ['web', 'running'])
@@ -301,6 +304,21 @@ for (const [name, past] of Object.entries(pasts))
     assert.deepEqual(Object.keys(await filesOf()), [diskFile(0), diskFile(1)])
     assert.ok(!existsSync(ownCheckpoint), 'what it had is given up')
   })
+
+test('a vm whose QEMU ends just when its guest is to run keeps no disks of before', async () => {
+  const { engine, snapshot } = await opened()
+  await using _ = engine
+  const filesOf = await withDisks(engine, snapshot)
+  engine.vmm.interfere = async (what, guest) => {
+    if (what !== 'cont') return
+    guest?.crash()
+    await guest?.gone
+  }
+  await assert.rejects(restore(engine, snapshot, {}))
+  const { state, goingBack } = engine.context.vms.find('web')
+  assert.deepEqual([state, goingBack], ['failed', undefined])
+  assert.deepEqual(Object.keys(await filesOf()), [diskFile(0), diskFile(1)])
+})
 
 test('a vm that cannot go back keeps today’s disks also when a daemon dies while it puts them back', async () => {
   const { engine, snapshot } = await opened()
