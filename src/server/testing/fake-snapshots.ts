@@ -11,7 +11,7 @@ import type {
 import type { Vm } from '../../api/vm.ts'
 import type { Action, CallContext, SnapshotExport, SnapshotMethods, SnapshotQuery } from '../../engine/contract.ts'
 import { RametError } from '../../shared/errors.ts'
-import { inventName } from '../../shared/ids.ts'
+import { inventName, isName } from '../../shared/ids.ts'
 import { FakeOperations, pageOf } from './fake-operations.ts'
 import { fakeSnapshot, fakeVm } from './fake-resources.ts'
 
@@ -88,7 +88,10 @@ export abstract class FakeSnapshots extends FakeOperations implements SnapshotMe
     this.called('importSnapshot')
     const chunks: Uint8Array[] = []
     for await (const chunk of body) chunks.push(chunk)
-    const snapshot = fakeSnapshot(name ?? Buffer.concat(chunks).toString(), fakeVm('web', {}))
+    // An archive that says no more than its name.
+    const said = Buffer.concat(chunks).toString()
+    if (!isName(said)) throw new RametError('CHECKPOINT_DAMAGED', { message: 'this is no snapshot that was exported' })
+    const snapshot = fakeSnapshot(name ?? said, fakeVm('web', {}))
     return this.act('snapshot.import', targetOf(snapshot), context, () => this.#add(snapshot))
   }
 
