@@ -6,13 +6,13 @@ import { Fingerprints } from './disk/fingerprints.ts'
 import { Settling } from './disk/settling.ts'
 import { ArmedPool } from './fork/armed-pool.ts'
 import type { ForkParts } from './fork/fork-parts.ts'
-import { TemplateUses } from './fork/template-uses.ts'
 import { Ports } from './guest/ports.ts'
 import { Calls } from './idle/calls.ts'
 import { ImageLibrary } from './image/image-library.ts'
 import { Processors } from './restore/processors.ts'
 import { Restores } from './restore/restores.ts'
 import { StreamCache } from './template/template-stream.ts'
+import { Uses } from './uses.ts'
 import { Runtimes } from './vm/runtimes.ts'
 import { TtlTimer } from './vm/ttl.ts'
 
@@ -42,5 +42,5 @@ export function assemble(context: EngineContext): ForkParts {
     restores,
     ttl: new TtlTimer(context),
   }
-  return { ...parts, armed: new ArmedPool(parts), uses: new TemplateUses() }
+  return { ...parts, armed: new ArmedPool(parts), uses: new Uses() }
 }

@@ -1,11 +1,11 @@
 import type { EngineParts } from '../parts.ts'
+import type { Uses } from '../uses.ts'
 import type { ArmedPool } from './armed-pool.ts'
-import type { TemplateUses } from './template-uses.ts'
 
 /** What forking needs beside the rest. */
 export interface ForkParts extends EngineParts {
   /** processes started ahead */
   armed: ArmedPool
-  /** forks under way */
-  uses: TemplateUses
+  /** templates, snapshots and images that something is under way with */
+  uses: Uses
 }

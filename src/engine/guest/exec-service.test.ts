@@ -7,9 +7,9 @@ import { ExecStart } from '../../api/exec.ts'
 import { systemClock } from '../../shared/clock.ts'
 import { isRametError } from '../../shared/errors.ts'
 import type { ExecSession } from '../contract.ts'
-import { Uses } from '../idle/uses.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
+import { Uses } from '../uses.ts'
 import { ExecService } from './exec-service.ts'
 
 const vm = { id: 'vm-1', name: 'web', state: 'running' } as VmRecord

@@ -3,9 +3,9 @@ import { test } from 'node:test'
 import { AgentLink } from '../../agent/link.ts'
 import { FakeAgent } from '../../agent/testing/fake/agent.ts'
 import { systemClock } from '../../shared/clock.ts'
-import { Uses } from '../idle/uses.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
+import { Uses } from '../uses.ts'
 import { FileService } from './file-service.ts'
 
 const vm = { id: 'vm-1', name: 'web', state: 'running' } as VmRecord

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { beforeEach, test } from 'node:test'
 import { limits } from '../../shared/limits.ts'
 import { ManualClock } from '../testing/manual-clock.ts'
+import { Uses } from '../uses.ts'
 import { IdleTimer } from './idle-timer.ts'
-import { Uses } from './uses.ts'
 
 const spanMs = 600_000
 

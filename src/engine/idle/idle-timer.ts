@@ -1,6 +1,6 @@
 import type { Clock } from '../../shared/clock.ts'
 import { limits } from '../../shared/limits.ts'
-import type { Uses } from './uses.ts'
+import type { Uses } from '../uses.ts'
 
 /** What is known of a vm that nobody uses. All times are monotonic. */
 interface Watch {

@@ -89,7 +89,7 @@ export class ImageService {
     const image = images.find(ref)
     const check = () => {
       const dependents = images.dependents(image.id)
-      if (dependents.length === 0 && uses.count(image.id) === 0) return
+      if (dependents.length === 0 && !uses.isHeld(image.id)) return
       if (dependents.length === 0)
         throw new RametError('IN_USE', {
           message: `a snapshot that stands on ${imageRef(image)} is being imported`,

@@ -49,7 +49,7 @@ test('nothing is restored of a snapshot with an altered disk, in whatever way, a
       return true
     })
   assert.deepEqual([vms.list(), await readdir(paths.vmsDir)], before)
-  assert.equal(engine.parts.uses.count(snapshot.id), 0)
+  assert.equal(engine.parts.uses.isHeld(snapshot.id), false)
   await writeFile(path, whole)
   await engine.parts.fingerprints.checkSnapshot(snapshot)
 })

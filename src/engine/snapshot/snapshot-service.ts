@@ -170,7 +170,7 @@ export class SnapshotService {
         details: { vms },
       })
     }
-    if (uses.count(id) === 0) return
+    if (!uses.isHeld(id)) return
     throw new RametError('IN_USE', {
       message: `snapshot ${name} is being restored or exported`,
       remediation: 'Wait until that is over, or cancel its operation.',

@@ -246,7 +246,7 @@ export class TemplateService {
 
   #checkUnused(template: TemplateRecord): void {
     const { context, uses } = this.#parts
-    if (uses.count(template.id) > 0) {
+    if (uses.isHeld(template.id)) {
       throw new RametError('IN_USE', {
         message: `template ${template.name} is being made, forked or read`,
         remediation: 'Wait until that is over, or cancel its operation.',

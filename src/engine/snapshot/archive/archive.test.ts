@@ -74,7 +74,7 @@ test('what was exported is imported on another host, file by file the same', asy
   await using there = await TestEngine.open()
   const snapshot = await saved(here)
   const bytes = await exported(here, snapshot)
-  assert.equal(here.parts.uses.count(snapshot.id), 0, 'it is let go of')
+  assert.equal(here.parts.uses.isHeld(snapshot.id), false, 'it is let go of')
   const view = await importing(there, bytes)
   assert.deepEqual([view.name, view.state, view.labels, view.workingSetPages], ['saved', 'ready', { job: 'test' }, 2])
   const imported = there.context.snapshots.find(view.id)
@@ -189,7 +189,7 @@ test('an altered disk is refused before a byte of it is exported, until the file
     assert.match(error.remediation, /Put the file back.*ramet snapshot rm saved/)
     return true
   })
-  assert.equal(engine.parts.uses.count(snapshot.id), 0, 'it is let go of')
+  assert.equal(engine.parts.uses.isHeld(snapshot.id), false, 'it is let go of')
   await back()
   await exported(engine, snapshot)
   await rm(join(dir, 'disk0.qcow2'))
@@ -219,7 +219,7 @@ test('a checkpoint that was cut short or altered anywhere is not exported, and t
       assert.ok(isRametError(error, 'CHECKPOINT_DAMAGED') || isRametError(error, 'CHECKPOINT_UNFIT'), `${at}: ${error}`)
       return true
     })
-    assert.equal(engine.parts.uses.count(snapshot.id), 0, 'it is let go of')
+    assert.equal(engine.parts.uses.isHeld(snapshot.id), false, 'it is let go of')
     await back()
   }
   const back = await alter(path, inBlock)
@@ -298,7 +298,7 @@ test('what it stands on stays while it is verified, before a record says so', as
   const { done } = await importSnapshot(engine.parts, {}, pieces(bytes))
   await assert.rejects(images.remove(snapshot.vm.imageId), (error) => isRametError(error, 'IN_USE'))
   assert.equal((await done).state, 'ready')
-  assert.equal(engine.parts.uses.count(snapshot.vm.imageId), 0, 'it is let go of')
+  assert.equal(engine.parts.uses.isHeld(snapshot.vm.imageId), false, 'it is let go of')
 })
 
 test('a manifest with a seat that no host has, or the MAC of a group, is none', async () => {
