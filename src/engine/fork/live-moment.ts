@@ -1,18 +1,15 @@
 import type { ForkRequest } from '../../api/fork.ts'
 import type { Timings } from '../../api/timings.ts'
-import type { LiveCaptureOptions } from '../../fork/capture-live.ts'
 import { isRunning } from '../../host/process-identity.ts'
 import type { OpenBase } from '../../memory/base.ts'
-import { asRametError, RametError } from '../../shared/errors.ts'
 import { Revert } from '../../shared/revert.ts'
 import type { OperationHandle } from '../operations.ts'
 import type { VmRecord } from '../records.ts'
 import { illegal } from '../state.ts'
-import { ttlPaused } from '../vm/ttl-changes.ts'
-import { resumeVm } from '../vm/vm-actions.ts'
 import type { VmRuntime } from '../vm/vm-runtime.ts'
 import { transition } from '../vm-states.ts'
 import { type CapturePurpose, wordsOf } from './capture-purpose.ts'
+import { beginCapture, endedMeanwhile, type Fate, letGoOn, standAsBefore, stayPaused } from './capture-states.ts'
 import { type CaptureRequest, captureInItsWay, type RunningCapture } from './capture-way.ts'
 import { type CaptureManner, checkCapturable } from './fork-conflicts.ts'
 import type { ForkParts } from './fork-parts.ts'
@@ -71,16 +68,16 @@ export async function captureMoment(
     isRunning(runtime.qemu.identity) ? error : endedMeanwhile(vm, wordsOf[purpose].done, error)
   // Whatever has not come yet would be captured as zeros.
   await parts.restores.complete(vm.id, handle)
-  await begin(parts, vm, verb)
+  await beginCapture(parts.context, vm, verb)
   try {
     const moment = await captureNow(parts, vm, { ...order, fate, runtime }, handle)
     const release = async (outcome: 'made' | 'failed') => {
       await moment.disks.release()
-      if (outcome === 'failed') await letGoOn(parts, vm, fate)
+      if (outcome === 'failed') await letGoOn(parts, vm, fate, manner.agent && manner.freeze)
     }
     return { ...moment, timings: timingsOf(moment.capture, fate, moment.quiesced), release, explain }
   } catch (error) {
-    await letGoOn(parts, vm, fate)
+    await letGoOn(parts, vm, fate, manner.agent && manner.freeze)
     throw explain(error)
   }
 }
@@ -119,48 +116,13 @@ async function captureNow(
   return { capture, base, disks, quiesced }
 }
 
-function endedMeanwhile(vm: VmRecord, done: string, cause: unknown): RametError {
-  return new RametError('VMM_FAILED', {
-    message: `${vm.name} could not be ${done}: its QEMU ended meanwhile`,
-    cause,
-    remediation: `Start it again: \`ramet start ${vm.name}\`. Its disks are as the guest last flushed them.`,
-  })
-}
-
-/** What becomes of the vm that is captured. */
-type Fate = LiveCaptureOptions['parent']
-
-async function begin(parts: ForkParts, vm: VmRecord, verb: string): Promise<void> {
-  const { context } = parts
-  if (vm.state !== 'paused') await transition(context, vm.id, 'capture', {}, verb)
-  // Written down, so that a daemon that comes after this one leaves it standing too.
-  else await transition(context, vm.id, 'capture-paused', { capturedPaused: true }, verb)
-}
-
 /** The capture is over: the vm is again what it was, or stays paused with its workload frozen in it. */
 async function settle(parts: ForkParts, vm: VmRecord, fate: Fate, { isFrozen }: Quiesced): Promise<void> {
   const { context } = parts
   if (fate === 'goes-on') return void (await transition(context, vm.id, 'started'))
-  if (fate === 'was-paused') return void (await transition(context, vm.id, 'paused', { capturedPaused: undefined }))
-  await transition(context, vm.id, 'paused', (record) => ({
-    ...ttlPaused(record, context.clock.nowMs()),
-    ...(isFrozen ? { frozenWhilePaused: true as const } : {}),
-  }))
+  if (fate === 'was-paused') return standAsBefore(context, vm.id)
+  await stayPaused(context, vm.id, isFrozen)
   parts.ttl.reschedule()
-}
-
-/** Nothing came of the capture: the vm goes on, if it did before. Never throws. */
-async function letGoOn(parts: ForkParts, vm: VmRecord, fate: Fate): Promise<void> {
-  const { context } = parts
-  const state = context.vms.get(vm.id)?.state
-  try {
-    if (state === 'capturing' && fate === 'was-paused')
-      await transition(context, vm.id, 'paused', { capturedPaused: undefined })
-    else if (state === 'capturing') await transition(context, vm.id, 'started')
-    else if (state === 'paused' && fate === 'stays-paused') await resumeVm(parts, vm.id)
-  } catch (error) {
-    context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a vm could not go on after its capture')
-  }
 }
 
 /** A vm that stands has not stood for a time that could be told. */

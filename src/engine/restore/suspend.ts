@@ -5,6 +5,7 @@ import { isRunning } from '../../host/process-identity.ts'
 import { asRametError, isRametError, RametError } from '../../shared/errors.ts'
 import { faultPoint } from '../../shared/fault.ts'
 import { referenceTo, templateOf } from '../disk/template-base.ts'
+import { beginCapture, endedMeanwhile, type Fate, letGoOn } from '../fork/capture-states.ts'
 import { type Quiesced, quiesce } from '../fork/quiesce.ts'
 import type { OperationHandle } from '../operations.ts'
 import type { EngineParts } from '../parts.ts'
@@ -13,7 +14,7 @@ import type { Changes } from '../registry.ts'
 import { illegal } from '../state.ts'
 import { cpuFeaturesOf } from '../vm/cpu-features.ts'
 import { ttlPaused } from '../vm/ttl-changes.ts'
-import { type PauseReason, resumeVm, takeDown } from '../vm/vm-actions.ts'
+import { type PauseReason, takeDown } from '../vm/vm-actions.ts'
 import type { VmRuntime } from '../vm/vm-runtime.ts'
 import { transition } from '../vm-states.ts'
 import { checkpointFile } from './restore-request.ts'
@@ -39,12 +40,12 @@ export async function suspendVm(
   const runtime = parts.runtimes.get(id)
   if (runtime === undefined) throw illegal(vm.name, vm.state, 'pause')
   await parts.restores.complete(id, handle)
-  const wasPaused = vm.state === 'paused'
-  await begin(parts, vm, wasPaused)
+  const fate = vm.state === 'paused' ? 'was-paused' : 'stays-paused'
+  await beginCapture(context, vm, 'pause')
   let quiesced: Quiesced | undefined
   try {
     quiesced = await quiesceFor(vm, runtime, handle)
-    const checkpoint = await save(parts, { vm, runtime, quiesced, wasPaused, handle })
+    const checkpoint = await save(parts, { vm, runtime, quiesced, fate, handle })
     faultPoint('suspend.saved')
     const { isFrozen } = quiesced
     await transition(context, id, 'suspended', (record) => ({
@@ -52,18 +53,12 @@ export async function suspendVm(
       ...because,
     }))
   } catch (error) {
-    await goOn(parts, vm, wasPaused, quiesced?.isFrozen === true)
-    throw isRunning(runtime.qemu.identity) ? error : endedMeanwhile(vm, error)
+    await goOn(parts, vm, fate, quiesced?.isFrozen === true)
+    throw isRunning(runtime.qemu.identity) ? error : endedMeanwhile(vm, 'paused to disk', error)
   }
   faultPoint('suspend.recorded')
   await takeDown(parts, id, runtime, 'quit', 'keep')
   return context.vms.update(id, { process: undefined, helpers: [], baseId: undefined })
-}
-
-async function begin({ context }: EngineParts, vm: VmRecord, wasPaused: boolean): Promise<void> {
-  // Written down, so that a daemon that comes after this one leaves it standing too.
-  if (wasPaused) await transition(context, vm.id, 'capture-paused', { capturedPaused: true }, 'pause')
-  else await transition(context, vm.id, 'capture', {}, 'pause')
 }
 
 /** One whose agent is not there, or does not take part, is paused in memory only: its clock could not be set right. */
@@ -86,7 +81,7 @@ interface Saving {
   vm: VmRecord
   runtime: VmRuntime
   quiesced: Quiesced
-  wasPaused: boolean
+  fate: Fate
   handle: OperationHandle
 }
 
@@ -106,7 +101,7 @@ async function save(parts: EngineParts, saving: Saving): Promise<CheckpointRecor
     // Nothing else writes to its disks before it goes on from here.
     diskLevels: [],
     ...(base === undefined ? {} : { base }),
-    parent: saving.wasPaused ? 'was-paused' : 'stays-paused',
+    parent: saving.fate,
     signal: handle.signal,
   })
   faultPoint('suspend.captured')
@@ -148,27 +143,10 @@ function suspension(
 }
 
 /** Nothing came of it: the vm is again what it was. Never throws. */
-async function goOn(parts: EngineParts, vm: VmRecord, wasPaused: boolean, isFrozen: boolean): Promise<void> {
+async function goOn(parts: EngineParts, vm: VmRecord, fate: Fate, isFrozen: boolean): Promise<void> {
   const { context } = parts
-  try {
-    await releaseCheckpoint(context, vm.id)
-    const runtime = parts.runtimes.get(vm.id)
-    if (context.vms.get(vm.id)?.state !== 'capturing' || runtime === undefined) return
-    const frozen = isFrozen ? { frozenWhilePaused: true as const } : {}
-    if (wasPaused) return void (await transition(context, vm.id, 'paused', { capturedPaused: undefined }))
-    if ((await runtime.qemu.runState()) === 'running') return void (await transition(context, vm.id, 'started'))
-    await transition(context, vm.id, 'paused', (record) => ({ ...ttlPaused(record, context.clock.nowMs()), ...frozen }))
-    await resumeVm(parts, vm.id)
-  } catch (error) {
-    context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a vm could not go on after all')
-  }
-}
-
-/** Whichever step noticed it first says something else. */
-function endedMeanwhile(vm: VmRecord, cause: unknown): RametError {
-  return new RametError('VMM_FAILED', {
-    message: `${vm.name} could not be paused to disk: its QEMU ended meanwhile`,
-    cause,
-    remediation: `Start it again: \`ramet start ${vm.name}\`. Its disks are as the guest last flushed them.`,
-  })
+  await letGoOn(parts, vm, fate, isFrozen)
+  await releaseCheckpoint(context, vm.id).catch((error: unknown) =>
+    context.log.error({ vm: vm.name, error: asRametError(error).message }, 'a checkpoint of no use was not removed'),
+  )
 }
