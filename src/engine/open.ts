@@ -5,6 +5,7 @@ import { Journal } from '../cluster/journal.ts'
 import { Reserve } from '../cluster/reserve.ts'
 import { SqliteStore } from '../cluster/sqlite-store.ts'
 import { openCgroups } from '../host/cgroups.ts'
+import { compileCacheOf } from '../host/compile-cache.ts'
 import { spawnDetached } from '../host/spawn-detached.ts'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
@@ -83,7 +84,7 @@ async function openContext(settings: EngineSettings, paths: Paths, around: Surro
     clock,
     random: randomBytes,
     spawn: spawnDetached,
-    pageServer: ensurePageServer,
+    pageServer: (options) => ensurePageServer({ env: compileCacheOf(), ...options }),
     cgroups: openCgroups({ log, clock }),
     log,
     measure: (measurement) => {
