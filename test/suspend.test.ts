@@ -104,6 +104,19 @@ describe('a vm that is paused to disk', () => {
     assert.equal(await sumsOf(vm), expected)
   })
 
+  it('lets go of an attached command, says so, and has it go on afterwards', async () => {
+    const attached = host.cli(['exec', 'sleeper', 'sh', '-c', 'echo seen; touch /tmp/begun; sleep 600'])
+    await vm.commands.run('until [ -e /tmp/begun ]; do sleep 0.1; done')
+    await vm.pause({ toDisk: true })
+    const { code, stdout, stderr } = await attached
+    assert.deepEqual([code, stdout], [4, 'seen\n'])
+    assert.match(stderr, /sleeper was paused to disk, and so was the command .*\n {2}remedy: Resume it, `ramet resume/)
+    await vm.resume()
+    const [command] = (await vm.commands.list()).filter(({ argv }) => argv.at(-1)?.includes('/tmp/begun'))
+    assert.equal(command?.state, 'running')
+    await vm.commands.kill(command.execId)
+  })
+
   it('is neither started nor stopped, and both say what to do', async () => {
     await vm.pause({ toDisk: true })
     const refused = (error: unknown) =>

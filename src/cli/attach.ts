@@ -1,5 +1,6 @@
+import { RametApiError } from '../client/errors.ts'
 import type { CommandHandle, Vm } from '../client/index.ts'
-import { exitCodes } from '../shared/errors.ts'
+import { exitCodes, RametError } from '../shared/errors.ts'
 import type { Context } from './context.ts'
 import { formatDuration } from './format.ts'
 import { type Io, note, write } from './io.ts'
@@ -40,7 +41,9 @@ export async function attach(context: Context, vm: Vm, options: AttachOptions): 
   if (options.tty) release.push(rawTerminal(io, handle))
   if (options.interactive) release.push(forwardInput(io, handle))
   try {
-    const { exitCode, signal } = await handle.wait({ throwOnFailure: false })
+    const { exitCode, signal } = await handle.wait({ throwOnFailure: false }).catch((error: unknown) => {
+      throw wentToDisk(error, vm, handle) ?? error
+    })
     const elapsedMs = performance.now() - beganMs
     if (options.timeoutMs === undefined || signal !== 'SIGKILL' || elapsedMs < options.timeoutMs) return exitCode
     await note(io, `ramet: the command was killed after ${formatDuration(options.timeoutMs)}`)
@@ -48,6 +51,16 @@ export async function attach(context: Context, vm: Vm, options: AttachOptions): 
   } finally {
     for (const undo of release.reverse()) undo()
   }
+}
+
+/** Its vm was paused to disk, and the command with it: nothing is to be seen of it any more, but nothing is lost. */
+function wentToDisk(error: unknown, { name }: Vm, { execId }: CommandHandle): RametError | undefined {
+  if (!(error instanceof RametApiError) || error.code !== 'ILLEGAL_STATE' || error.details.state !== 'suspended')
+    return undefined
+  return new RametError('ILLEGAL_STATE', {
+    message: `${name} was paused to disk, and so was the command (${execId}), which goes on when it is resumed`,
+    remediation: `Resume it, \`ramet resume ${name}\`; \`ramet ps ${name}\` lists the command then, and the SDK attaches to it.`,
+  })
 }
 
 /** A terminal that does not know its size says 0. */

@@ -7,7 +7,7 @@ import { resolveVm } from '../resolve.ts'
 
 export default defineCommand({
   description:
-    'Runs a command in a vm and passes on its output and its exit code (128 and the number of the signal that ended it). The words are given to it as they are; for a line with pipes use sh -c. It survives a restart of the daemon: output goes on where it was. With --detach it goes on by itself; ramet ps lists it.',
+    'Runs a command in a vm and passes on its output and its exit code (128 and the number of the signal that ended it). The words are given to it as they are; for a line with pipes use sh -c. It survives a restart of the daemon: output goes on where it was. When the vm is paused to disk this ends with exit code 4, and the command goes on with the vm. With --detach it goes on by itself; ramet ps lists it.',
   examples: [
     { line: 'ramet exec web uname -a', does: 'Runs one command.' },
     { line: 'ramet exec web sh -c "ls /srv | wc -l"', does: 'Runs a line in the shell of the guest.' },

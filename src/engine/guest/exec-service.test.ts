@@ -14,9 +14,9 @@ import { ExecService } from './exec-service.ts'
 
 const vm = { id: 'vm-1', name: 'web', state: 'running' } as VmRecord
 
-/** The service over an agent without a guest. */
+/** The service over an agent without a guest; `renew` as if the vm had been to disk meanwhile. */
 async function withService(
-  work: (execs: ExecService) => Promise<void>,
+  work: (execs: ExecService, renew: () => void) => Promise<void>,
   reattachMs?: number,
   uses = new Uses(),
 ): Promise<void> {
@@ -24,13 +24,16 @@ async function withService(
   const link = new AgentLink({ path: agent.path, clock: systemClock })
   try {
     const session = await link.openSession()
-    const runtime = { guest: { session: async () => session } }
-    const runtimes = { reachable: () => runtime, session: async () => session, uses }
+    let runtime = { guest: { session: async () => session } }
+    const renew = () => {
+      runtime = { ...runtime }
+    }
+    const runtimes = { get: () => runtime, reachable: () => runtime, session: async () => session, uses }
     const vms = { get: () => vm }
     const context = { random: randomBytes, clock: systemClock, measure: () => {}, vms }
     const calls = { begin: async () => ({ vm, ...uses.hold(vm.id) }) }
     const restores = { mark: () => {} }
-    await work(new ExecService({ runtimes, context, calls, restores } as unknown as EngineParts, reattachMs))
+    await work(new ExecService({ runtimes, context, calls, restores } as unknown as EngineParts, reattachMs), renew)
   } finally {
     link.close()
   }
@@ -96,6 +99,25 @@ test('a command whose client was lost ends when nobody comes back for it', async
     await session.release('lost')
     await untilEnded(execs, 'left')
   }, 10)
+})
+
+test('a command whose vm was paused to disk goes on, though nobody comes back for it', async () => {
+  const uses = new Uses()
+  const unused = new Promise<void>((resolve) => {
+    uses.onUnused = () => {
+      if (!uses.isHeld(vm.id)) resolve()
+    }
+  })
+  const work = async (execs: ExecService, renew: () => void) => {
+    const session = await execs.start(vm, requested({ command: ['cat'], execId: 'slept' }))
+    await session.release('lost')
+    renew()
+    await unused
+    const again = await execs.attach(vm, 'slept', { stdoutOffset: 0, stderrOffset: 0 })
+    await again.end(0)
+    assert.equal(await outputOf(again), 'exit 0')
+  }
+  await withService(work, 10, uses)
 })
 
 test('a client that comes back in time finds its command', async () => {

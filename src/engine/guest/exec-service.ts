@@ -174,7 +174,8 @@ export class ExecService {
     const key = keyOf(vm, exec.execId)
     this.#sessions.set(key, attached)
     this.#lost.delete(key)
-    attached.onLost = () => this.#awaitReturn(vm, exec.execId, attached)
+    const runtime = this.#parts.runtimes.get(vm.id)
+    attached.onLost = () => this.#awaitReturn(vm, exec.execId, { session: attached, runtime })
     const forget = () => {
       if (this.#sessions.get(key) === attached) this.#sessions.delete(key)
     }
@@ -182,8 +183,16 @@ export class ExecService {
     return attached
   }
 
-  /** Whoever ran it has a while to come back; then it ends as if it had been closed. */
-  #awaitReturn(vm: VmRecord, execId: string, session: AgentExecSession): void {
+  /**
+   * Whoever ran it has a while to come back; then it ends as if it had been closed. One that was let go of since its vm
+   * was paused to disk is kept: nobody could come back.
+   */
+  #awaitReturn(
+    vm: VmRecord,
+    execId: string,
+    lost: { session: AgentExecSession; runtime: VmRuntime | undefined },
+  ): void {
+    const { session, runtime } = lost
     const key = keyOf(vm, execId)
     this.#lost.set(key, session)
     // As if somebody were attached: it shall not have to be resumed for the signal.
@@ -192,6 +201,7 @@ export class ExecService {
       using _ = hold
       if (this.#lost.get(key) !== session) return
       this.#lost.delete(key)
+      if (this.#parts.runtimes.get(vm.id) !== runtime) return
       // It may have ended meanwhile, and so may its vm.
       this.signal(this.#parts.context.vms.get(vm.id) ?? vm, execId, 'SIGHUP').catch(() => {})
     }, this.#reattachMs)
