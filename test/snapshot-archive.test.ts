@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -128,6 +129,33 @@ describe('a snapshot that is exported', () => {
       }
     })
   }
+
+  it('is let go of when whoever exports it is interrupted, and nothing is left of an import that is', async () => {
+    const cut = await vm.snapshot({ name: 'cut' })
+    const exporting = host.startCli(['snapshot', 'export', 'cut', '-'])
+    const exported = once(exporting, 'exit')
+    // Nobody reads on from there.
+    await once(exporting.stdout, 'readable')
+    await assert.rejects(cut.remove(), { code: 'IN_USE' })
+    exporting.kill('SIGINT')
+    assert.deepEqual(await exported, [130, null])
+    await host.until('it is let go of', () =>
+      cut.remove().then(
+        () => true,
+        () => false,
+      ),
+    )
+    const importing = host.startCli(['snapshot', 'import', '-'])
+    const imported = once(importing, 'exit')
+    const names = () => namesIn(join(host.dataDir, 'snapshots')).length
+    const before = names()
+    importing.stdin.on('error', () => {})
+    importing.stdin.write(bytes.subarray(0, MiB))
+    await host.until('it is received', async () => names() > before)
+    importing.kill('SIGINT')
+    assert.deepEqual(await imported, [130, null])
+    await host.until('nothing of it is left', async () => names() === before)
+  })
 
   it('cannot be sent in halves', async () => {
     async function* half() {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -94,10 +94,7 @@ export class Host {
   /** Runs `bin/ramet`. */
   cli(args: readonly string[], options: { stdin?: string; environment?: NodeJS.ProcessEnv } = {}): Promise<CliResult> {
     return new Promise((resolve, reject) => {
-      const child = spawn(join(repositoryRoot, 'bin/ramet'), args, {
-        env: { ...this.#environment, ...options.environment },
-        stdio: ['pipe', 'pipe', 'pipe'],
-      })
+      const child = this.startCli(args, options.environment)
       const result: CliResult = { code: null, stdout: '', stderr: '' }
       child.stdout.setEncoding('utf8').on('data', (text: string) => {
         result.stdout += text
@@ -109,6 +106,14 @@ export class Host {
       child.stdin.end(options.stdin ?? '')
       child.once('error', reject)
       child.once('close', (code) => resolve({ ...result, code }))
+    })
+  }
+
+  /** Starts `bin/ramet`, whose streams and signals are the caller's. */
+  startCli(args: readonly string[], environment: NodeJS.ProcessEnv = {}): ChildProcessWithoutNullStreams {
+    return spawn(join(repositoryRoot, 'bin/ramet'), args, {
+      env: { ...this.#environment, ...environment },
+      stdio: ['pipe', 'pipe', 'pipe'],
     })
   }
 

@@ -10,7 +10,7 @@ import { writeWhole } from '../write-whole.ts'
 
 export default defineCommand({
   description:
-    'Writes a snapshot to one file, a tar, to be imported on another host or kept. The image that its disks stand on is not in it, nor the memory of a template that it shares (make it with --full for one that needs no template): the file names them, and an import without them is refused. With - it goes to the standard output. A file that is there under that name already is replaced once the new one is whole; a pipe or a device is written into.',
+    'Writes a snapshot to one file, a tar, to be imported on another host or kept. The image that its disks stand on is not in it, nor the memory of a template that it shares (make it with --full for one that needs no template): the file names them, and an import without them is refused. With - it goes to the standard output. A file that is there under that name already is replaced once the new one is whole, and left as it was when this is interrupted before; a pipe or a device is written into.',
   examples: [
     { line: 'ramet snapshot export before-upgrade upgrade.tar', does: 'Into a file.' },
     { line: 'ramet snapshot export warm - | ssh other ramet snapshot import -', does: 'Straight to another host.' },

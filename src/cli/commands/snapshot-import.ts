@@ -5,7 +5,7 @@ import { checkReadable } from '../readable-file.ts'
 
 export default defineCommand({
   description:
-    'Imports a snapshot that was exported, here or on another host. All of it is checked: an archive that is cut short or altered is refused, and so is one that stands on an image or a template that is not here, which is named. With - it comes from the standard input.',
+    'Imports a snapshot that was exported, here or on another host. All of it is checked: an archive that is cut short or altered is refused, and so is one that stands on an image or a template that is not here, which is named. With - it comes from the standard input. Interrupted, nothing of it is kept; an interruption that comes when all is checked finds the snapshot there.',
   examples: [
     { line: 'ramet snapshot import upgrade.tar', does: 'Under the name that it had.' },
     { line: 'ramet snapshot import upgrade.tar --name restored', does: 'Under another name.' },
