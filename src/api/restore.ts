@@ -18,6 +18,7 @@ export const RestoreFigures = z
     sentBytes: Bytes.describe('Guest memory sent, bytes.'),
     readBytes: Bytes.describe('Read from the checkpoint, bytes.'),
     blocksRead: pages('Blocks of the checkpoint that were read and decompressed.'),
+    blockHits: pages('Blocks that were in memory instead, since they had been read for another restore.'),
     stallMs: Milliseconds.describe('Sum of the times from the arrival of a request until its page was written.'),
     stallP50Ms: Milliseconds.describe('Half of the requests were answered within this, milliseconds.'),
     stallP99Ms: Milliseconds.describe('Of a hundred, 99 were, milliseconds.'),

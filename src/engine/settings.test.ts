@@ -29,11 +29,31 @@ test('a flag goes before the environment, that before the file, that before the 
   }
 })
 
+test('the size of the block cache is asked for in the file or the environment, or left to the page server', () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'ramet-settings-'))
+  try {
+    const sizeOf = (size: object) => resolveSettings({ dataDir }, { ...size }, 0).blockCacheMiB
+    assert.equal(sizeOf({}), undefined)
+    assert.equal(sizeOf({ RAMET_BLOCK_CACHE_MIB: '512' }), 512)
+    writeFileSync(join(dataDir, 'ramet.toml'), 'block_cache_mib = 100\n')
+    assert.equal(sizeOf({}), 100)
+    assert.equal(sizeOf({ RAMET_BLOCK_CACHE_MIB: '1' }), 1)
+    for (const wrong of ['0', '-1', '1.5', '', 'half', '1048577'])
+      assert.throws(
+        () => sizeOf({ RAMET_BLOCK_CACHE_MIB: wrong }),
+        (error) => isRametError(error, 'INVALID_ARGUMENT') && error.message.includes('RAMET_BLOCK_CACHE_MIB'),
+      )
+  } finally {
+    rmSync(dataDir, { recursive: true })
+  }
+})
+
 test('a setting that is wrong or unknown is named', () => {
   for (const [text, name] of [
     ['http = "x"', 'http'],
     ['cache_dir = "relative"', 'cache_dir'],
     ['colour = 1', 'colour'],
+    ['block_cache_mib = 0', 'block_cache_mib'],
     ['=', 'not TOML'],
   ] as const) {
     assert.throws(

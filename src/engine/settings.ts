@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { parse } from 'smol-toml'
 import { z } from 'zod'
+import { blockCacheVariable } from '../checkpoint/serve/block-cache-size.ts'
 import { type PolicyName, policyNames } from '../checkpoint/serve/protocol.ts'
 import { errnoOf, RametError } from '../shared/errors.ts'
 import { limits } from '../shared/limits.ts'
@@ -25,6 +26,8 @@ export interface EngineSettings {
   restoreFill: 'paced' | 'none'
   /** what comes along with a page that a vm waits for, unless its restore says otherwise */
   restorePolicy: PolicyName
+  /** what the page server's cache of decompressed memory may fill; absent: a part of the host's memory */
+  blockCacheMiB?: number
 }
 
 /** What the command line may say; the strongest. */
@@ -44,6 +47,8 @@ const CollapseRate = z
 const RestoreFill = z.enum(['paced', 'none'])
 const RestorePolicy = z.enum(policyNames)
 
+const BlockCacheSize = z.int().min(1).max(limits.pageServerCacheMaxMiB)
+
 const FileSettings = z.strictObject({
   cache_dir: z.string().startsWith('/').optional(),
   images_dir: z.string().startsWith('/').optional(),
@@ -51,6 +56,7 @@ const FileSettings = z.strictObject({
   collapse_mib_per_second: CollapseRate.optional(),
   restore_fill: RestoreFill.optional(),
   restore_policy: RestorePolicy.optional(),
+  block_cache_mib: BlockCacheSize.optional(),
   log_level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).optional(),
 })
 type FileSettings = z.infer<typeof FileSettings>
@@ -76,6 +82,7 @@ export function resolveSettings(
   const file = readSettingsFile(join(dataDir, settingsFile))
   const http = flags.http ?? environment.RAMET_HTTP
   const httpPort = http === undefined ? file.http : portOf(http)
+  const blockCacheMiB = blockCacheSize(environment) ?? file.block_cache_mib
   const sharedImagesDir = environment.RAMET_IMAGES_DIR ?? file.images_dir
   return {
     dataDir,
@@ -86,6 +93,7 @@ export function resolveSettings(
     restorePolicy: restorePolicy(environment, file),
     logLevel: flags.logLevel ?? environment.RAMET_LOG_LEVEL ?? file.log_level ?? 'info',
     ...(httpPort === undefined ? {} : { httpPort }),
+    ...(blockCacheMiB === undefined ? {} : { blockCacheMiB }),
     ...(sharedImagesDir === undefined ? {} : { sharedImagesDir }),
   }
 }
@@ -114,6 +122,14 @@ function restorePolicy(environment: Environment, file: FileSettings): PolicyName
   throw new RametError('INVALID_ARGUMENT', {
     message: `RAMET_RESTORE_POLICY: “${text}” is none of ${policyNames.join(', ')}`,
   })
+}
+
+function blockCacheSize(environment: Environment): number | undefined {
+  const text = environment[blockCacheVariable]
+  if (text === undefined) return undefined
+  const size = BlockCacheSize.safeParse(/^\d+$/.test(text) ? Number(text) : text)
+  if (size.success) return size.data
+  throw new RametError('INVALID_ARGUMENT', { message: `${blockCacheVariable}: “${text}” is not a size in MiB` })
 }
 
 function portOf(text: string): number {

@@ -9,7 +9,7 @@ import { BaseWriter } from './base.ts'
 import { contentDigest, parseManifest } from './base-manifest.ts'
 import { storeBase } from './store.ts'
 import { manifestPath, readStoredManifest } from './stored-base.ts'
-import { StoredBasePages } from './stored-base-pages.ts'
+import { type KeptPieces, StoredBasePages } from './stored-base-pages.ts'
 
 const MiB = 1024 * 1024
 const sizeBytes = 6 * MiB + 8192
@@ -33,10 +33,11 @@ before(async () => {
 })
 after(() => rmSync(directory, { recursive: true }))
 
-async function assertPage(pages: StoredBasePages, page: number): Promise<void> {
+async function assertPage(pages: StoredBasePages, page: number): Promise<number> {
   const into = Buffer.alloc(4096, 0xee)
-  await pages.read(page, into)
+  const readBytes = await pages.read(page, into)
   assert.ok(into.equals(memory.subarray(page * 4096, (page + 1) * 4096)), `page ${page}`)
+  return readBytes
 }
 
 test('every page is what it was, in any order, with next to no cache', async () => {
@@ -49,6 +50,47 @@ test('every page is what it was, in any order, with next to no cache', async () 
     await assert.rejects(pages.read(pageCount, Buffer.alloc(4096)), { code: 'INTERNAL' })
   }
   assert.equal(countDescriptors('self'), before)
+})
+
+/** Keeps copies, and loses each third of them. */
+class ForgetfulPieces implements KeptPieces {
+  readonly pieceBytes: number
+  readonly taken: string[] = []
+  readonly #pieces = new Map<string, Buffer>()
+
+  constructor(pieceBytes: number) {
+    this.pieceBytes = pieceBytes
+  }
+
+  take(key: string, lengthBytes: number): Buffer | undefined {
+    const bytes = this.#pieces.get(key)
+    if (bytes === undefined) return undefined
+    this.taken.push(key)
+    if (this.taken.length % 3 === 0) this.#pieces.delete(key)
+    assert.equal(bytes.length, lengthBytes)
+    return Buffer.from(bytes)
+  }
+
+  put(key: string, bytes: Buffer): void {
+    assert.ok(bytes.length <= this.pieceBytes)
+    this.#pieces.set(key, Buffer.from(bytes))
+  }
+}
+
+test('what is kept beside is used for the next one who opens the base, and may be lost', async () => {
+  for (const pieceBytes of [4096, 128 * 1024, MiB]) {
+    const kept = new ForgetfulPieces(pieceBytes)
+    let readBytes = 0
+    for (let round = 0; round < 3; round += 1) {
+      await using pages = await StoredBasePages.open(path, { cacheCount: 1, kept })
+      for (let count = 0; count < 300; count += 1) readBytes += await assertPage(pages, (count * 997) % pageCount)
+    }
+    assert.ok(kept.taken.length > 100, `${kept.taken.length} pieces of ${pieceBytes} bytes`)
+    assert.ok(readBytes > 4 * MiB, 'what is lost is read again')
+    const other = await StoredBasePages.open(path, { cacheCount: 1, kept })
+    await Promise.all(Array.from({ length: pageCount }, (_, page) => assertPage(other, page)))
+    await other[Symbol.asyncDispose]()
+  }
 })
 
 test('a base is known by its content', async () => {

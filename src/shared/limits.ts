@@ -290,8 +290,8 @@ export const limits = {
   /** given back before guests have a turn: some milliseconds */
   pageServerGiveBackBytes: 16 * MiB,
   pageServerWorkerCount: 4,
-  /** checked blocks of a stored base, 1 MiB each, of all restores over it together */
-  pageServerBaseCacheCount: 16,
+  /** checked blocks of a stored base, 1 MiB each, of all restores over it together: what else was read is in the cache */
+  pageServerBaseCacheCount: 4,
   /** blocks that the fill has decompressed ahead, and asked a far store for */
   pageServerAheadBlocks: 4,
   pageServerFarAheadBlocks: 16,

@@ -1,4 +1,6 @@
-/** Decompressed blocks of every checkpoint that was restored of late, for all restores of this server. */
+/** Decompressed blocks of checkpoints that were restored of late, and pieces of bases, for all restores of this server. */
+
+import type { KeptPieces } from '../../memory/stored-base-pages.ts'
 import type { OpportunisticCache } from '../../opportunistic/cache.ts'
 import { limits } from '../../shared/limits.ts'
 
@@ -6,13 +8,21 @@ import { limits } from '../../shared/limits.ts'
  * Where blocks are kept: in a cache that may lose any of them at any time, and a few that were just used, as ordinary memory,
  * so that each page of a block is not one copy of it.
  */
-export class BlockCache {
+export class BlockCache implements KeptPieces {
+  /** the largest block that is kept; larger ones are read each time */
+  readonly pieceBytes: number
   readonly #cache: OpportunisticCache
   /** oldest first */
   readonly #hot = new Map<string, Buffer>()
 
   constructor(cache: OpportunisticCache) {
     this.#cache = cache
+    this.pieceBytes = cache.blockBytes
+  }
+
+  /** @returns a block, or a piece of a base, which is likely to be used again at once */
+  take(key: string, lengthBytes: number): Buffer | undefined {
+    return this.hot(key) ?? this.copy(key, lengthBytes, true)
   }
 
   /** @returns a block that was used just now */
@@ -39,9 +49,14 @@ export class BlockCache {
     return raw
   }
 
-  put(key: string, raw: Buffer, isHot: boolean): void {
+  put(key: string, raw: Buffer, isHot = false): void {
     this.#cache.put(key, raw)
     if (isHot) this.#keepHot(key, raw)
+  }
+
+  /** For somebody who wants memory: what was just used goes too. */
+  coolDown(): void {
+    this.#hot.clear()
   }
 
   #keepHot(key: string, raw: Buffer): void {

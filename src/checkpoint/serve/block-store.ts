@@ -20,9 +20,9 @@ export interface OpenCheckpoint {
 /** Told of where a block came from, for whom it was asked. */
 export interface BlockUse {
   /** it was really read, so many stored bytes, and decompressed */
-  read(storedBytes: number): void
-  /** it was copied from the cache instead */
-  hit(): void
+  read(block: number, storedBytes: number): void
+  /** it was in memory */
+  hit(block: number): void
 }
 
 interface Load {
@@ -50,11 +50,9 @@ export class BlockStore {
 
   #take(open: OpenCheckpoint, block: number, isHot: boolean, use: BlockUse): Buffer | undefined {
     const key = keyOf(open, block)
-    const hot = this.#cache.hot(key)
-    if (hot !== undefined) return hot
-    const copy = this.#cache.copy(key, rawBytesOf(open, block), isHot)
-    if (copy !== undefined) use.hit()
-    return copy
+    const found = this.#cache.hot(key) ?? this.#cache.copy(key, rawBytesOf(open, block), isHot)
+    if (found !== undefined) use.hit(block)
+    return found
   }
 
   /**
@@ -79,7 +77,7 @@ export class BlockStore {
     try {
       const raw = decodeBlock(stored, rawBytes, digest, block, file)
       this.#cache.put(key, raw, true)
-      use.read(storedBytes)
+      use.read(block, storedBytes)
       return raw
     } catch {
       return undefined
@@ -111,7 +109,7 @@ export class BlockStore {
     load.raw.then((raw) => {
       end()
       this.#cache.put(key, raw, isHot)
-      use.read(open.checkpoint.rangeOf(block).storedBytes)
+      use.read(block, open.checkpoint.rangeOf(block).storedBytes)
     }, end)
     return load.raw
   }

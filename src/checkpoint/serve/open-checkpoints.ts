@@ -1,5 +1,5 @@
 /** Opening what a restore reads: its checkpoint, and the base under it. */
-import { StoredBasePages } from '../../memory/stored-base-pages.ts'
+import { type KeptPieces, StoredBasePages } from '../../memory/stored-base-pages.ts'
 import { limits } from '../../shared/limits.ts'
 import { HttpRangeSource } from '../file/http-range-source.ts'
 import { FileSource, type RangeSource } from '../file/range-source.ts'
@@ -23,6 +23,12 @@ export interface WantedBase {
 export class OpenCheckpoints {
   readonly #checkpoints = new Shared<OpenCheckpoint & AsyncDisposable>()
   readonly #bases = new Shared<BasePages>()
+  readonly #kept: KeptPieces
+
+  /** @param kept what was read of bases */
+  constructor(kept: KeptPieces) {
+    this.#kept = kept
+  }
 
   /** @throws RametError `NOT_FOUND`, `CHECKPOINT_DAMAGED`, `CHECKPOINT_UNFIT`; what the source throws */
   acquire(wanted: Wanted): Promise<Lease<OpenCheckpoint>> {
@@ -32,7 +38,7 @@ export class OpenCheckpoints {
 
   /** @throws RametError `NOT_FOUND`, `BASE_DAMAGED` also when it is another base than the one meant */
   acquireBase({ path, id, digest }: WantedBase): Promise<Lease<BasePages>> {
-    const options = { id, digest, cacheCount: limits.pageServerBaseCacheCount }
+    const options = { id, digest, cacheCount: limits.pageServerBaseCacheCount, kept: this.#kept }
     return this.#bases.acquire(JSON.stringify([path, id, digest]), () => StoredBasePages.open(path, options))
   }
 }

@@ -5,6 +5,7 @@ import { nodeNames } from '../../qemu/machine.ts'
 import { PageBitmap } from '../../qemu/postcopy/page-bitmap.ts'
 import type { PostcopyBlock } from '../../qemu/postcopy/source.ts'
 import { assert } from '../../shared/assert.ts'
+import { Bitmap } from '../file/bitmap.ts'
 import type { PageMap } from '../file/page-map.ts'
 import type { BasePages } from './base-pages.ts'
 import type { BlockStore, BlockUse, OpenCheckpoint } from './block-store.ts'
@@ -16,17 +17,24 @@ export interface FeedParts {
   /** needed where the checkpoint counts pages as its base's */
   readonly base: BasePages | undefined
   readonly blocks: BlockStore
+  readonly use: BlockUse
   readonly tally: RestoreTally
 }
 
-/** Counts for a restore. */
-export function blockUse(tally: RestoreTally): BlockUse {
+/** Counts for a restore. @param blockCount of its checkpoint */
+export function blockUse(tally: RestoreTally, blockCount: number): BlockUse {
+  const known = new Bitmap(blockCount)
   return {
-    read(storedBytes) {
+    read(block, storedBytes) {
+      known.set(block)
       tally.add('blocksRead')
       tally.add('blockBytesRead', storedBytes)
     },
-    hit: () => tally.add('blockHits'),
+    hit(block) {
+      if (known.get(block)) return
+      known.set(block)
+      tally.add('blockHits')
+    },
   }
 }
 
@@ -34,14 +42,12 @@ export function blockUse(tally: RestoreTally): BlockUse {
 export class PageFeed {
   readonly pages: PageMap
   readonly #parts: FeedParts
-  readonly #use: BlockUse
   /** the block that was last decompressed for this restore: what else is in it is likely to be wanted next */
   #last: { block: number; raw: Buffer } | undefined
 
   constructor(parts: FeedParts) {
     this.#parts = parts
     this.pages = parts.open.checkpoint.pages
-    this.#use = blockUse(parts.tally)
     assert(parts.base !== undefined || this.pages.baseCount === 0, 'a base for the pages that are its')
   }
 
@@ -62,7 +68,8 @@ export class PageFeed {
     const onHand = this.onHand(page)
     const place = this.pages.placeOf(page)
     if (onHand !== undefined || place === undefined) return onHand
-    const raw = this.#parts.blocks.loadNow(this.#parts.open, place.block, this.#use)
+    const { open, blocks, use } = this.#parts
+    const raw = blocks.loadNow(open, place.block, use)
     if (raw === undefined) return undefined
     this.#last = { block: place.block, raw }
     return raw.subarray(place.slot * pageBytes, (place.slot + 1) * pageBytes)
@@ -81,22 +88,22 @@ export class PageFeed {
 
   /** As `fetch`, of all pages of a block. */
   async fetchBlock(block: number, priority: Priority): Promise<Buffer> {
-    const { open, blocks } = this.#parts
-    const raw = await blocks.load(open, block, priority, this.#use)
+    const { open, blocks, use } = this.#parts
+    const raw = await blocks.load(open, block, priority, use)
     if (priority !== 'fill') this.#last = { block, raw }
     return raw
   }
 
   #held(block: number): Buffer | undefined {
-    const { open, blocks } = this.#parts
-    return blocks.held(open, block, this.#use)
+    const { open, blocks, use } = this.#parts
+    return blocks.held(open, block, use)
   }
 
   async #fetchOfBase(page: number): Promise<Buffer> {
     const { base, tally } = this.#parts
     assert(base !== undefined && this.pages.kindOf(page) === 'base', 'a page that is not zeros')
     const bytes = Buffer.allocUnsafeSlow(pageBytes)
-    await base.read(page, bytes)
+    tally.add('baseBytesRead', await base.read(page, bytes))
     tally.add('basePagesRead')
     return bytes
   }

@@ -54,12 +54,13 @@ export async function prepareRestore(
   tally.workingSetPages = expected.length
   const stopped = new AbortController()
   opened.defer(() => stopped.abort())
+  const use = blockUse(tally, checkpoint.pages.blockCount)
   // Not waited for: what comes first can be pushed while the rest is decompressed.
-  void warmUp({ blocks: context.blocks, open, expected, use: blockUse(tally), signal: stopped.signal })
+  void warmUp({ blocks: context.blocks, open, expected, use, signal: stopped.signal })
   const record = new Record(checkpoint.pages.pageCount)
   const parts = {
     ...{ request, open, roms, deviceBlob, tally, record, expected, clock: context.clock, onFailed },
-    feed: new PageFeed({ open, base, blocks: context.blocks, tally }),
+    feed: new PageFeed({ open, base, blocks: context.blocks, use, tally }),
     blocks: postcopyBlocks(open, roms),
     locality: await localityOf(request, open, context.log),
   }

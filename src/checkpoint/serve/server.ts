@@ -47,6 +47,7 @@ export class PageServer {
   readonly #options: PageServerOptions
   readonly #server: Server
   readonly #pool: DecodePool
+  readonly #blocks: BlockCache
   readonly #desk: RestoreDesk
   readonly #warmUps: WarmUps
   readonly #clients = new Set<Socket>()
@@ -57,9 +58,10 @@ export class PageServer {
     this.#options = options
     this.idle = this.#idle.promise
     this.#pool = new DecodePool(Math.max(3, Math.min(availableParallelism(), limits.pageServerWorkerCount)))
+    this.#blocks = new BlockCache(options.cache)
     const context = {
-      checkpoints: new OpenCheckpoints(),
-      blocks: new BlockStore(this.#pool, new BlockCache(options.cache)),
+      checkpoints: new OpenCheckpoints(this.#blocks),
+      blocks: new BlockStore(this.#pool, this.#blocks),
       clock: options.clock ?? systemClock,
       log: options.log,
     }
@@ -155,6 +157,7 @@ export class PageServer {
       case 'cache':
         return { cache: reportOf(this.#options.cache) }
       case 'give-back': {
+        this.#blocks.coolDown()
         const gaveBackBytes = await giveBack(this.#options.cache, request.bytes)
         return { gaveBackBytes, cache: reportOf(this.#options.cache) }
       }

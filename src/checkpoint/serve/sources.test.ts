@@ -67,6 +67,7 @@ test('pages of a base are read from there, and not when they are damaged', { ski
   const { stored, base } = await overBase(guests)
   assert.ok(stored.written.counts.base > 1000)
   const client = await guests.server()
+  const readBytes: number[] = []
   for (const policy of ['none', 'adaptive'] as const) {
     const qemu = await guests.destination()
     const request = guests.request(stored, qemu, { base, policy })
@@ -77,7 +78,13 @@ test('pages of a base are read from there, and not when they are damaged', { ski
     assert.ok(stats.basePagesRead >= stored.written.counts.base)
     assert.deepEqual(await differences(qemu, stored.memory), [])
     await qemu.kill()
+    readBytes.push(stats.baseBytesRead)
   }
+  const [first = 0, second] = readBytes
+  assert.ok(first >= 0.9 * (guests.fixture.machine.memoryBytes - freeFromPage * pageBytes), `${first}`)
+  assert.equal(second, 0, 'what was checked once is in memory')
+  // From here on it has to be read again.
+  await client.giveBack(2 ** 40)
   const qemu = await guests.destination()
   await assert.rejects(client.serve(guests.request(stored, qemu)), { code: 'INVALID_ARGUMENT' })
   await chmod(base.path, 0o600)

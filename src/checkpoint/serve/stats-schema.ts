@@ -28,10 +28,12 @@ const countersSchema = z.object({
   blocksRead: count,
   /** of those blocks, compressed */
   blockBytesRead: count,
-  /** copied from the server's cache instead, since this or another restore had read them; the same one each time it was copied */
+  /** blocks that were in memory when this restore first needed them: another one had read them */
   blockHits: count,
-  /** read from the stored base instead */
+  /** pages that are the stored base's */
   basePagesRead: count,
+  /** of the stored base that were really read for them, by blocks of 1 MiB; the others were on hand */
+  baseBytesRead: count,
 })
 
 export type Counters = z.infer<typeof countersSchema>

@@ -27,6 +27,7 @@ export class RestoreTally {
     blockBytesRead: 0,
     blockHits: 0,
     basePagesRead: 0,
+    baseBytesRead: 0,
   }
   readonly #stalls = new Histogram()
   readonly #marks: RestoreStats['marks'] = []

@@ -25,6 +25,7 @@ function figuresOf(counted: Counted, elapsedMs: number, neededPages: number): Re
     sentBytes: counted.sentBytes,
     readBytes: counted.blockBytesRead,
     blocksRead: counted.blocksRead,
+    blockHits: counted.blockHits,
     stallMs: stallMs.total,
     stallP50Ms: stallMs.p50,
     stallP99Ms: stallMs.p99,

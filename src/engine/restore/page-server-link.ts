@@ -1,8 +1,10 @@
+import { blockCacheVariable } from '../../checkpoint/serve/block-cache-size.ts'
 import type { Notice } from '../../checkpoint/serve/protocol.ts'
 import { identify, isIdentity, isRunning, signalProcess, waitForExit } from '../../host/process-identity.ts'
 import { asRametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import type { EngineContext } from '../context.ts'
+import type { EngineSettings } from '../settings.ts'
 import type { PageServer } from './page-server.ts'
 
 /** Owner of the page server in the journal: it belongs to no vm. */
@@ -45,13 +47,14 @@ export class PageServerLink {
 
   async #connect(): Promise<PageServer> {
     const context = this.#context
-    const { journal, log, pageServer, paths, spawn } = context
+    const { journal, log, pageServer, paths, settings, spawn } = context
     const [id = 0] = journal.intend([{ operation: 'serve', owner: pageServerOwner, kind: 'process', ident: {} }])
     let server: PageServer
     try {
       server = await pageServer({
         dataDir: paths.dataDir,
         spawn,
+        env: environmentOf(settings),
         onSpawn: (identity) => journal.hold([{ id, ident: { ...identity } }]),
       })
     } catch (error) {
@@ -69,6 +72,11 @@ export class PageServerLink {
     })
     return server
   }
+}
+
+/** Nothing is inherited: the page server has no settings but these. */
+function environmentOf({ blockCacheMiB }: EngineSettings): Record<string, string> {
+  return blockCacheMiB === undefined ? {} : { [blockCacheVariable]: `${blockCacheMiB}` }
 }
 
 /** The journal knows of a server for as long as it runs. */

@@ -16,6 +16,7 @@ export const emptyStats: RestoreStats = {
   blockBytesRead: 0,
   blockHits: 0,
   basePagesRead: 0,
+  baseBytesRead: 0,
   state: 'begun',
   elapsedMs: 0,
   neededPages: 0,

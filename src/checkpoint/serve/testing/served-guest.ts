@@ -4,13 +4,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ProcessIdentity, signalProcess, waitForExit } from '../../../host/process-identity.ts'
 import { pageBytes } from '../../../memory/base.ts'
+import type { OpportunisticCache } from '../../../opportunistic/cache.ts'
 import type { QemuProcess } from '../../../qemu/process.ts'
 import { counterPasses, GuestFixture, type TestTemplate } from '../../../qemu/testing/guest-fixture.ts'
+import { silentLog } from '../../../shared/log.ts'
 import { fillRandom, fillText, randomOf } from '../../file/testing/sample.ts'
 import { type CheckpointParts, type WriteOptions, type WrittenCheckpoint, writeCheckpoint } from '../../file/write.ts'
-import type { PageServerClient } from '../client.ts'
+import { PageServerClient } from '../client.ts'
 import { ensurePageServer } from '../ensure.ts'
-import type { Notice, RestoreRequest } from '../protocol.ts'
+import { type Notice, type RestoreRequest, socketName } from '../protocol.ts'
+import { PageServer } from '../server.ts'
 
 export interface Checkpointed {
   readonly path: string
@@ -52,6 +55,7 @@ export class ServedGuests implements AsyncDisposable {
   readonly fixture: GuestFixture
   readonly dataDir = mkdtempSync(join(tmpdir(), 'ramet-page-server-'))
   readonly #servers: ProcessIdentity[] = []
+  readonly #here: PageServer[] = []
   readonly #clients: PageServerClient[] = []
   #count = 0
 
@@ -121,8 +125,21 @@ export class ServedGuests implements AsyncDisposable {
     return client
   }
 
+  /** A server in this process, over a cache of the test's. */
+  async serverHere(cache: OpportunisticCache): Promise<PageServerClient> {
+    const socketPath = join(this.dataDir, socketName)
+    const server = new PageServer({ socketPath, log: silentLog, cache })
+    this.#here.push(server)
+    await server.listen()
+    const client = await PageServerClient.connect(socketPath)
+    if (client === undefined) throw new TypeError('a server that listens can be connected to')
+    this.#clients.push(client)
+    return client
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const client of this.#clients) client.close()
+    for (const server of this.#here) await server.close()
     for (const server of this.#servers) {
       signalProcess(server, 'SIGKILL')
       await waitForExit(server)
