@@ -286,6 +286,8 @@ export const limits = {
   pageServerHotBlocks: 64,
   /** of the host's memory: address space of the cache of decompressed blocks, whose memory others can take */
   pageServerCachePart: 0.5,
+  /** of the fill's blocks, when the cache is full: one of so many replaces another */
+  pageServerFillPutEvery: 16,
   pageServerCacheMaxMiB: 1024 * 1024,
   /** given back before guests have a turn: some milliseconds */
   pageServerGiveBackBytes: 16 * MiB,

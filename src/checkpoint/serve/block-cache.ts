@@ -14,6 +14,7 @@ export class BlockCache implements KeptPieces {
   readonly #cache: OpportunisticCache
   /** oldest first */
   readonly #hot = new Map<string, Buffer>()
+  #fillsWithoutRoom = 0
 
   constructor(cache: OpportunisticCache) {
     this.#cache = cache
@@ -49,9 +50,24 @@ export class BlockCache implements KeptPieces {
     return raw
   }
 
-  put(key: string, raw: Buffer, isHot = false): void {
+  /** Keeps a block that somebody waited for, or is expected to. */
+  put(key: string, raw: Buffer): void {
     this.#cache.put(key, raw)
-    if (isHot) this.#keepHot(key, raw)
+    this.#keepHot(key, raw)
+  }
+
+  /**
+   * Keeps a block of the fill, which asks for all of a file in the same order each time: where that is more than there is room
+   * for, each would push out what the next fill asks for before it comes to it. So only a few make others give way, by
+   * which what nobody restores any more is replaced in the end.
+   */
+  putOfFill(key: string, raw: Buffer): void {
+    const { heldBytes, capacityBytes } = this.#cache.figures()
+    if (heldBytes + this.#cache.blockBytes <= capacityBytes) this.#cache.put(key, raw)
+    else {
+      this.#fillsWithoutRoom += 1
+      if (this.#fillsWithoutRoom % limits.pageServerFillPutEvery === 0) this.#cache.put(key, raw)
+    }
   }
 
   /** For somebody who wants memory: what was just used goes too. */

@@ -65,18 +65,19 @@ export class BlockStore {
     const key = keyOf(open, block)
     const { fd } = open.source
     if (this.#isBusy || fd === undefined || this.#loads.has(key)) return undefined
-    const held = this.#take(open, block, true, use)
-    if (held !== undefined) return held
     const { digest, rawBytes, file, offsetBytes, storedBytes } = open.checkpoint.sealOf(block)
     const stored = Buffer.allocUnsafeSlow(storedBytes)
     if (!readIfCached(fd, stored, offsetBytes)) return undefined
+    // Only here, where it will be had: otherwise `load` looks for it, and a miss is counted once.
+    const held = this.#take(open, block, true, use)
+    if (held !== undefined) return held
     this.#isBusy = true
     setImmediate(() => {
       this.#isBusy = false
     })
     try {
       const raw = decodeBlock(stored, rawBytes, digest, block, file)
-      this.#cache.put(key, raw, true)
+      this.#cache.put(key, raw)
       use.read(block, storedBytes)
       return raw
     } catch {
@@ -92,13 +93,13 @@ export class BlockStore {
     const key = keyOf(open, block)
     // The fill asks for all pages of a block at once, and never again.
     const isHot = priority !== 'fill'
-    const held = this.#take(open, block, isHot, use)
-    if (held !== undefined) return Promise.resolve(held)
     const under = this.#loads.get(key)
     if (under !== undefined) {
       under.hasten(priority)
       return under.raw
     }
+    const held = this.#take(open, block, isHot, use)
+    if (held !== undefined) return Promise.resolve(held)
     const load = this.#begin(open, block, priority)
     this.#loads.set(key, load)
     open.loads.add(load.raw)
@@ -108,7 +109,8 @@ export class BlockStore {
     }
     load.raw.then((raw) => {
       end()
-      this.#cache.put(key, raw, isHot)
+      if (isHot) this.#cache.put(key, raw)
+      else this.#cache.putOfFill(key, raw)
       use.read(block, open.checkpoint.rangeOf(block).storedBytes)
     }, end)
     return load.raw
