@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import { kinds, makeCache } from '../../opportunistic/testing/realisations.ts'
 import { limits } from '../../shared/limits.ts'
 import { BlockCache } from './block-cache.ts'
@@ -28,7 +29,7 @@ function fill(cache: BlockCache, name: string): number {
 }
 
 for (const kind of kinds) {
-  test(`${kind}: a fill of more than there is room for finds most of what fits`, () => {
+  test(`${kind}: a fill of more than there is room for finds most of what fits`, async () => {
     const under = makeCache(kind, roomCount, pageBytes)
     const cache = new BlockCache(under.cache)
     assert.equal(fill(cache, 'one'), 0)
@@ -38,6 +39,7 @@ for (const kind of kinds) {
     }
     // What a guest waited for is kept in any case.
     cache.put('asked for', contentOf('asked for'))
+    await setImmediate()
     cache.coolDown()
     assert.ok(cache.take('asked for', pageBytes)?.equals(contentOf('asked for')))
     // Nobody restores the first one any more.
@@ -46,10 +48,12 @@ for (const kind of kinds) {
     under.cache.close()
   })
 
-  test(`${kind}: what is handed out is nobody else's`, () => {
+  test(`${kind}: what is handed out is nobody else's`, async () => {
     const { cache: under, takeAll } = makeCache(kind, roomCount, pageBytes)
     const cache = new BlockCache(under)
     cache.put('a', contentOf('a'))
+    assert.ok(cache.hot('a')?.equals(contentOf('a')), 'at once')
+    await setImmediate()
     cache.coolDown()
     cache.copy('a', pageBytes, false)?.fill(0)
     const copy = cache.copy('a', pageBytes, false) ?? Buffer.alloc(0)
@@ -61,7 +65,7 @@ for (const kind of kinds) {
   })
 }
 
-test('only a few of those that were just used are ordinary memory', () => {
+test('only a few of those that were just used are ordinary memory', async () => {
   const { cache: under } = makeCache('lru', 1, pageBytes)
   const cache = new BlockCache(under)
   const count = limits.pageServerHotBlocks + 8
@@ -72,6 +76,7 @@ test('only a few of those that were just used are ordinary memory', () => {
   assert.equal(cache.has('8'), true)
   assert.equal(cache.has('0'), false)
   cache.put('too large', Buffer.alloc(2 * pageBytes, 'x'))
+  await setImmediate()
   assert.equal(cache.take('too large', 2 * pageBytes)?.length, 2 * pageBytes, 'used just now')
   cache.coolDown()
   assert.equal(cache.take('too large', 2 * pageBytes), undefined)
