@@ -65,12 +65,14 @@ async function stop(context: Context, dataDirectory: string): Promise<undefined>
 
 async function install(context: Context, dataDirectory: string, given: Values<typeof options>): Promise<undefined> {
   const system = process.getuid?.() === 0
+  const { NODE_COMPILE_CACHE: compileCache } = context.io.env
   const unit = systemdUnit({
     node: process.execPath,
     program: daemonProgram(),
     dataDirectory,
     system,
     daemonArguments: passedOn(given),
+    compileCache: compileCache === undefined || compileCache === '' ? undefined : resolve(compileCache),
   })
   if (given.print) {
     await line(context.io, unit.trimEnd())

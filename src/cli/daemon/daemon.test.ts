@@ -112,7 +112,9 @@ test('a unit leaves the vms running, and quotes what systemd would take apart', 
     dataDirectory: '/var/lib/ramet',
     system: true,
     daemonArguments: ['--http', '7070'],
+    compileCache: '/opt/my $ramet/100%',
   })
+  assert.match(unit, /^Environment="NODE_COMPILE_CACHE=\/opt\/my \$ramet\/100%%"$/m)
   assert.match(
     unit,
     /^ExecStart=\/usr\/bin\/node "\/opt\/my ramet\/main.ts" --data-dir \/var\/lib\/ramet --http 7070$/m,

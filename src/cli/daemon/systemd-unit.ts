@@ -10,6 +10,8 @@ export interface UnitOptions {
   system: boolean
   /** further options of the daemon */
   daemonArguments: readonly string[]
+  /** absolute path of a directory where Node keeps what it has compiled; nothing is kept where it is absent */
+  compileCache?: string | undefined
 }
 
 export const unitName = 'ramet.service'
@@ -29,7 +31,7 @@ After=network.target
 
 [Service]
 ExecStart=${command.map(quote).join(' ')}
-Restart=on-failure
+${environmentOf(options)}Restart=on-failure
 RestartSec=1
 # Only the daemon is stopped: vms run on, and the next daemon takes them over.
 KillMode=process
@@ -40,6 +42,14 @@ Delegate=yes
 [Install]
 WantedBy=${options.system ? 'multi-user.target' : 'default.target'}
 `
+}
+
+/** As `bin/ramet` has it: a daemon, and a page server, start in half the time. */
+function environmentOf({ compileCache }: UnitOptions): string {
+  if (compileCache === undefined) return ''
+  // Unlike in a command, $ stands for itself here.
+  const quoted = compileCache.replaceAll('%', '%%').replace(/[\\"]/g, '\\$&')
+  return `Environment="NODE_COMPILE_CACHE=${quoted}"\n`
 }
 
 /** systemd splits at spaces, and expands % and $. */
