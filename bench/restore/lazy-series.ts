@@ -2,7 +2,7 @@ import type { PageServerClient } from '../../src/checkpoint/serve/client.ts'
 import type { PolicyName } from '../../src/checkpoint/serve/protocol.ts'
 import type { RestoreStats } from '../../src/checkpoint/serve/stats-schema.ts'
 import type { GuestKind, Moment } from './moment.ts'
-import { RestoredGuest, type RestoreWay, type RunTimings } from './restore-run.ts'
+import { type LazyOptions, RestoredGuest, type RestoreWay, type RunTimings } from './restore-run.ts'
 import type { Site } from './site.ts'
 
 export const measuredPolicies = ['none', 'physical', 'virtual', 'adaptive', 'recorded'] as const satisfies PolicyName[]
@@ -16,6 +16,7 @@ export interface PhaseCost {
   /** pages with content that were sent, for whatever reason */
   pages: number
   stallMs: number
+  prefetch: Pick<LazySample, 'demandPages' | 'prefetchedPages' | 'sampledPages' | 'sampledUsedPages'>
 }
 
 /** Restores of one moment by one policy from a store of one delay. Nothing is filled in beside. */
@@ -34,8 +35,14 @@ export interface LazySample extends RunTimings {
   walkFaults: number
   walkZeroFaults: number
   walkPages: number
-  /** until the end of the walk */
+  /** until the end of the walk, as all that follow */
   pages: number
+  /** with content: waited for, and sent ahead */
+  demandPages: number
+  prefetchedPages: number
+  /** would have been sent ahead, and were withheld; of these, asked for */
+  sampledPages: number
+  sampledUsedPages: number
   /** of them, sent at once since an earlier restore had needed them */
   workingSetPages: number
   stallMs: number
@@ -52,10 +59,10 @@ export async function restoreLazily(
   site: Site,
   client: PageServerClient,
   moment: Moment,
-  { policy, storeDelayMs }: Pick<LazySeries, 'policy' | 'storeDelayMs'>,
+  { policy, storeDelayMs, sampleEvery }: Pick<LazySeries, 'policy' | 'storeDelayMs'> & Pick<LazyOptions, 'sampleEvery'>,
 ): Promise<LazySample> {
   await using restored = await RestoredGuest.start(site, moment, {
-    ...{ way: 'lazy', client, policy, storeDelayMs },
+    ...{ way: 'lazy', client, policy, storeDelayMs, sampleEvery },
     fill: 'none',
   })
   const walkMs = await restored.walk()
@@ -73,6 +80,7 @@ export async function restoreLazily(
     walkZeroFaults: walked.zeroFaults - exec.zeroFaults,
     walkPages: walked.pages - exec.pages,
     pages: walked.pages,
+    ...walked.prefetch,
     workingSetPages: stats.workingSetPages,
     stallMs: walked.stallMs,
   }
@@ -100,6 +108,10 @@ export async function restoreOtherwise(
 function costUntil({ marks }: RestoreStats, name: string): PhaseCost {
   const mark = marks.find((candidate) => candidate.name === name)
   if (mark === undefined) throw new Error(`a restore without the mark ${name}`)
-  const { demandFaults, zeroFaults, sentPages, stallMs } = mark
-  return { faults: demandFaults, zeroFaults, pages: sentPages, stallMs: stallMs.total }
+  const { demandFaults, zeroFaults, sentPages, stallMs, prefetchedPages } = mark
+  const prefetch = {
+    ...{ demandPages: demandFaults - zeroFaults, prefetchedPages },
+    ...{ sampledPages: mark.prefetchSampledPages, sampledUsedPages: mark.prefetchSampledUsedPages },
+  }
+  return { faults: demandFaults, zeroFaults, pages: sentPages, stallMs: stallMs.total, prefetch }
 }

@@ -21,6 +21,7 @@ checkpoints are. Each walk is checked: what it reads is what was there.
   --memory MIB           of the guest (512)
   --heap MIB             of live objects (100)
   --seed N               of the objects (1)
+  --sample-every N       one in so many prefetched pages is withheld, to learn how many are used; 0: none (by size)
   --dir DIR              where to put guests and checkpoints (the directory for temporary files)
   -o, --output table|json, or --json
 
@@ -39,6 +40,7 @@ export const restoreArguments = {
   memory: { type: 'string' },
   heap: { type: 'string' },
   seed: { type: 'string' },
+  'sample-every': { type: 'string' },
 } as const
 
 export type RestoreArguments = { [name in keyof typeof restoreArguments]?: string } & { runs?: string; dir?: string }
@@ -47,7 +49,7 @@ const MiB = 1024 * 1024
 
 /** @throws UsageError */
 export function parseRestore(values: RestoreArguments): Omit<RestoreBenchOptions, 'signal' | 'say'> {
-  const { guests, policies, dir } = values
+  const { guests, policies, dir, 'sample-every': sampleEvery } = values
   return {
     guests: listOf(guests ?? guestKinds.join(','), (text) => oneOf('--guests', guestKinds, text)),
     policies: listOf(policies ?? measuredPolicies.join(','), (text) => oneOf('--policies', measuredPolicies, text)),
@@ -58,6 +60,7 @@ export function parseRestore(values: RestoreArguments): Omit<RestoreBenchOptions
     memoryBytes: whole('--memory', values.memory ?? '512', 512, 64 * 1024) * MiB,
     heapBytes: whole('--heap', values.heap ?? '100', 1, 48 * 1024) * MiB,
     seed: whole('--seed', values.seed ?? '1', 0, 2 ** 31),
+    ...(sampleEvery === undefined ? {} : { sampleEvery: whole('--sample-every', sampleEvery, 0, 2 ** 31) }),
     ...(dir === undefined ? {} : { dir }),
   }
 }

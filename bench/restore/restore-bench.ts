@@ -34,6 +34,8 @@ export interface RestoreBenchOptions {
   memoryBytes: number
   heapBytes: number
   seed: number
+  /** one in so many prefetched pages is withheld; 0: none; by size when left out */
+  sampleEvery?: number
   /** where to put guests and checkpoints; the system's directory for temporary files when left out */
   dir?: string
   signal: AbortSignal
@@ -134,7 +136,7 @@ async function measureMoment(site: Site, client: PageServerClient, moment: Momen
     for (const series of rivals) series.samples.push(await restoreOtherwise(site, moment, series.way))
     for (const series of lazy) {
       signal.throwIfAborted()
-      const sample = await restoreLazily(site, client, moment, series)
+      const sample = await restoreLazily(site, client, moment, { ...series, sampleEvery: options.sampleEvery })
       series.samples.push(sample)
       const { answeredFaults, walkFaults, answeredMs, walkMs } = sample
       say(

@@ -33,6 +33,8 @@ export interface LazyOptions {
   fill: RestoreRequest['fill']
   /** adds to the checkpoint's working sets in the end */
   isRecorded?: boolean
+  /** one in so many prefetched pages is withheld; 0: none; by size when left out */
+  sampleEvery?: number | undefined
 }
 
 /** Milliseconds by stage. `answeredMs` counts from before QEMU is started, `loadedMs` from when it waits. */
@@ -211,7 +213,7 @@ class Lazy {
   }
 
   async begin({ qemu, dir }: BenchGuest): Promise<void> {
-    const { fill } = this.#options
+    const { fill, sampleEvery } = this.#options
     const { kind } = this.#moment
     const capabilities = ['events', 'postcopy-ram'].map((capability) => ({ capability, state: true }))
     await qemu.qmp.execute('migrate-set-capabilities', { capabilities })
@@ -224,6 +226,7 @@ class Lazy {
       ...this.#source(),
       ...{ restoreId: this.#id, vmName: `bench-${kind}`, fill, takeOver: false },
       ...{ qemuSocket: join(dir, restoreSocket), qemuProcess: qemu.identity },
+      ...(sampleEvery === undefined ? {} : { sampleEvery }),
     })
     await running
   }

@@ -12,6 +12,7 @@ const counts = {
   walkZeroFaults: 0,
   walkPages: 0,
   pages: 0,
+  ...{ demandPages: 0, prefetchedPages: 0, sampledPages: 0, sampledUsedPages: 0 },
   workingSetPages: 0,
   stallMs: 1,
 }

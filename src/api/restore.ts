@@ -9,10 +9,22 @@ export const RestoreFigures = z
     elapsedMs: Milliseconds.describe('Since the page server began it, milliseconds.'),
     demandFaults: pages('Pages that a processor or device of the guest waited for, zeros left out.'),
     zeroFaults: pages('Pages of zeros that were waited for; they are answered without reading anything.'),
-    prefetchedPages: pages('Pages sent beside one that was waited for, or as part of a recorded working set.'),
-    prefetchedUsedPages: pages(
-      'Of these, those that were asked for while they were on their way: the least that was of use.',
+    prefetchedPages: pages(
+      'Pages sent ahead: beside one that was waited for, or as part of a recorded working set; zeros left out.',
     ),
+    prefetchSampledPages: pages(
+      'Pages that would have been sent ahead too, and were withheld to see whether they would be asked for.',
+    ),
+    prefetchSampledUsedPages: pages('Of these, those that were asked for before all other memory had come.'),
+    prefetchHitRatio: z
+      .number()
+      .min(0)
+      .max(1)
+      .optional()
+      .describe(
+        'Share of the pages sent ahead that the guest used, estimated by those withheld; absent where too few were.',
+      ),
+    prefetchedUsedPages: pages('Pages sent ahead that the guest used: that share of them, an estimate.').optional(),
     sentPages: pages('Pages sent, for whatever reason.'),
     neededPages: pages('Pages that have to be sent in all: those that are not zeros.'),
     sentBytes: Bytes.describe('Guest memory sent, bytes.'),

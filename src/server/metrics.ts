@@ -128,6 +128,11 @@ export class Metrics {
   }
 }
 
+/** Also where one restore's sample is too small to tell: summed over many, it is not. */
+function usedPages({ prefetchedPages, prefetchSampledPages, prefetchSampledUsedPages }: RestoreFigures): number {
+  return prefetchSampledPages === 0 ? 0 : (prefetchedPages * prefetchSampledUsedPages) / prefetchSampledPages
+}
+
 /** What lazy restores cost, summed over those that are over. */
 function restoreCounters(registry: Registry): (measurement: Extract<Measurement, { kind: 'restore' }>) => void {
   const registers = [registry]
@@ -144,11 +149,25 @@ function restoreCounters(registry: Registry): (measurement: Extract<Measurement,
   const sums = [
     add('restore_demand_faults_total', 'Pages that guests waited for, zeros left out.', (all) => all.demandFaults),
     add('restore_zero_faults_total', 'Pages of zeros that guests waited for.', (all) => all.zeroFaults),
-    add('restore_prefetched_pages_total', 'Pages sent ahead of being asked for.', (all) => all.prefetchedPages),
+    add(
+      'restore_prefetched_pages_total',
+      'Pages sent ahead of being asked for, zeros left out.',
+      (all) => all.prefetchedPages,
+    ),
     add(
       'restore_prefetched_used_pages_total',
-      'Of these, asked for while on their way: the least that was of use.',
-      (all) => all.prefetchedUsedPages,
+      'Of these, pages that guests used, estimated of each restore by its sample: over those sent ahead, the hit ratio.',
+      usedPages,
+    ),
+    add(
+      'restore_prefetch_sampled_pages_total',
+      'Pages withheld to see whether guests would ask for them.',
+      (all) => all.prefetchSampledPages,
+    ),
+    add(
+      'restore_prefetch_sampled_used_pages_total',
+      'Of these, pages that guests asked for.',
+      (all) => all.prefetchSampledUsedPages,
     ),
     add('restore_sent_bytes_total', 'Guest memory sent, bytes.', (all) => all.sentBytes),
     add('restore_stall_seconds_total', 'Time that guests waited for pages, seconds.', (all) => all.stallMs / 1000),

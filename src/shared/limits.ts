@@ -311,6 +311,13 @@ export const limits = {
   pageServerRetryCount: 60,
   /** of needed pages: what a working set holds at most */
   pageServerWorkingSetShare: 0.75,
+  /** one in so many pages that would be prefetched is withheld (`prefetch-sample.ts`): in large restores, and in small ones */
+  pageServerSampleEveryMax: 1024,
+  pageServerSampleEveryMin: 256,
+  /** withheld where all needed pages are prefetched, in restores between those */
+  pageServerSamplePages: 32,
+  /** withheld, before a ratio is told of them: its standard error is 12.5 points at most then */
+  pageServerSampleLeastPages: 16,
   /** without a client and without an unfinished restore, before it ends */
   pageServerIdleMs: 30_000,
   pageServerLogBytes: 1 * MiB,

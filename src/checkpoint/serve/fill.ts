@@ -1,4 +1,4 @@
-/** The background fill of one restore: everything that was not sent, in the order of the file. */
+/** The background fill of one restore: everything that was not sent, in the order of the file, and what was withheld. */
 import { pageBytes } from '../../memory/base.ts'
 import { limits } from '../../shared/limits.ts'
 import type { PageFeed } from './page-feed.ts'
@@ -15,7 +15,10 @@ interface Ahead {
 
 export interface FillParts {
   readonly feed: PageFeed
-  readonly isSent: (page: number) => boolean
+  /** sent, or withheld until everything else was */
+  readonly isOut: (page: number) => boolean
+  /** ends that, and tells what was withheld */
+  readonly giveUp: () => readonly FillPage[]
   /** reads from far away are asked for earlier */
   readonly isFar: boolean
   /** tries again what failed for a reason that may pass */
@@ -44,13 +47,13 @@ export class Fill {
   }
 
   /** What is left of one block, or some pages of the base; undefined when nothing is left. */
-  async next(): Promise<FillPage[] | undefined> {
+  async next(): Promise<readonly FillPage[] | undefined> {
     for (;;) {
       const held = this.#nextOpened()
       if (held !== undefined) return held
       this.#readAhead()
       const first = this.#ahead.shift()
-      if (first === undefined) return this.#nextOfBase()
+      if (first === undefined) return (await this.#nextOfBase()) ?? this.#withheld()
       try {
         const pages = this.#unsentOf(first.block, await first.raw)
         if (pages.length > 0) return pages
@@ -74,7 +77,7 @@ export class Fill {
   }
 
   #missingOf(block: number): number[] {
-    return [...this.#parts.feed.pages.pagesOf(block)].filter((page) => !this.#parts.isSent(page))
+    return [...this.#parts.feed.pages.pagesOf(block)].filter((page) => !this.#parts.isOut(page))
   }
 
   #readAhead(): void {
@@ -82,7 +85,7 @@ export class Fill {
     const depth = isFar ? limits.pageServerFarAheadBlocks : limits.pageServerAheadBlocks
     for (; this.#ahead.length < depth && this.#nextBlock < feed.pages.blockCount; this.#nextBlock += 1) {
       const block = this.#nextBlock
-      if (feed.pages.pagesOf(block).every(this.#parts.isSent)) continue
+      if (feed.pages.pagesOf(block).every(this.#parts.isOut)) continue
       const raw = retrying(() => feed.fetchBlock(block, 'fill'))
       raw.catch(() => {})
       this.#ahead.push({ block, raw })
@@ -92,17 +95,17 @@ export class Fill {
   #unsentOf(block: number, raw: Buffer): FillPage[] {
     const found: FillPage[] = []
     for (const [slot, page] of this.#parts.feed.pages.pagesOf(block).entries())
-      if (!this.#parts.isSent(page)) found.push({ page, data: raw.subarray(slot * pageBytes, (slot + 1) * pageBytes) })
+      if (!this.#parts.isOut(page)) found.push({ page, data: raw.subarray(slot * pageBytes, (slot + 1) * pageBytes) })
     return found
   }
 
   async #nextOfBase(): Promise<FillPage[] | undefined> {
-    const { feed, isSent, retrying, onBad } = this.#parts
+    const { feed, isOut, retrying, onBad } = this.#parts
     if (feed.pages.baseCount === 0) return undefined
     const found: FillPage[] = []
     for (; this.#nextPage < feed.pages.pageCount && found.length < limits.pageServerBurstPages; this.#nextPage += 1) {
       const page = this.#nextPage
-      if (isSent(page) || feed.pages.kindOf(page) !== 'base') continue
+      if (isOut(page) || feed.pages.kindOf(page) !== 'base') continue
       try {
         found.push({ page, data: await retrying(() => feed.fetch(page, 'fill')) })
       } catch (error) {
@@ -110,6 +113,11 @@ export class Fill {
       }
     }
     return found.length > 0 ? found : undefined
+  }
+
+  #withheld(): readonly FillPage[] | undefined {
+    const pages = this.#parts.giveUp()
+    return pages.length > 0 ? pages : undefined
   }
 }
 

@@ -42,6 +42,8 @@ const restoreSchema = z.object({
   workingSetPath: absolutePath.nullable(),
   /** added to each read of the checkpoint, for tests and measurements */
   storeDelayMs: z.number().nonnegative().max(limits.pageServerDelayMaxMs),
+  /** one in so many pages that would be prefetched is withheld, to learn how many are used; 0: none; by size when left out */
+  sampleEvery: z.int().nonnegative().exactOptional(),
   /** false: a QEMU that waits for its first byte · true: one that `migrate-recover` has made listen again */
   takeOver: z.boolean(),
 })

@@ -17,7 +17,8 @@ export interface PumpParts {
   readonly fill: Fill
   readonly pace: Pace
   readonly clock: Clock
-  readonly isSent: (page: number) => boolean
+  /** sent, or withheld until everything else was */
+  readonly isOut: (page: number) => boolean
   /** resolves when the kernel has taken them */
   readonly send: (pages: readonly OutPage[], cause: 'prefetch' | 'fill') => Promise<void>
   /** whether every page that is needed was sent, but for those that cannot be had */
@@ -41,7 +42,7 @@ export class Pump {
     this.#parts = parts
     this.#expected = new ExpectedPages(parts.first)
     this.#fills = parts.fills
-    this.#isOut = (page) => parts.isSent(page) || this.#unavailable.has(page)
+    this.#isOut = (page) => parts.isOut(page) || this.#unavailable.has(page)
     parts.signal.addEventListener('abort', () => this.wake(), { once: true })
   }
 
@@ -75,7 +76,7 @@ export class Pump {
 
   /** @returns whether there was anything to do */
   async #sendExpected(): Promise<boolean> {
-    const { feed, isSent, send } = this.#parts
+    const { feed, send } = this.#parts
     const first = this.#expected.peek(this.#isOut)
     if (first === undefined) return false
     const pages = new Map<number, Buffer | undefined>()
@@ -88,7 +89,7 @@ export class Pump {
       if (pages.size >= limits.pageServerBurstPages) break
     }
     // Meanwhile a guest may have asked for some of them.
-    const out = Array.from(pages, ([page, data]) => ({ page, data })).filter(({ page }) => !isSent(page))
+    const out = Array.from(pages, ([page, data]) => ({ page, data })).filter(({ page }) => !this.#isOut(page))
     if (out.length > 0) await send(out, 'prefetch')
     return true
   }
@@ -112,7 +113,7 @@ export class Pump {
 
   /** @returns false when nothing is left */
   async #fillSome(): Promise<boolean> {
-    const { fill, isSent, send, signal } = this.#parts
+    const { fill, isOut, send, signal } = this.#parts
     const piece = await fill.next()
     if (piece === undefined) return false
     for (let left: readonly FillPage[] = piece; left.length > 0 && !signal.aborted; ) {
@@ -120,7 +121,7 @@ export class Pump {
       if (most === undefined) {
         await this.#sendExpected()
       } else {
-        const pages = left.slice(0, most).filter(({ page }) => !isSent(page))
+        const pages = left.slice(0, most).filter(({ page }) => !isOut(page))
         left = left.slice(most)
         if (pages.length > 0) await send(pages, 'fill')
       }

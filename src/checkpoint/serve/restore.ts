@@ -1,5 +1,6 @@
 /** One restore: a QEMU on one side, a checkpoint on the other. */
 
+import { basename } from 'node:path'
 import { pageBytes } from '../../memory/base.ts'
 import type { PageMap as LocalityMap } from '../../memory/page-tables/page-map.ts'
 import { nodeNames } from '../../qemu/machine.ts'
@@ -15,6 +16,7 @@ import { Pace } from './pace.ts'
 import type { PageFeed, RomPages } from './page-feed.ts'
 import { choosePolicy } from './policy/choose.ts'
 import type { PrefetchPolicy } from './policy/policy.ts'
+import { PrefetchSample, sampleEvery } from './prefetch-sample.ts'
 import type { RestoreRequest } from './protocol.ts'
 import { type OutPage, Pump } from './pump.ts'
 import type { Record } from './record.ts'
@@ -54,9 +56,7 @@ export class Restore {
   readonly #ended = new AbortController()
   /** pages that a guest stands still for, since when (monotonic) */
   readonly #awaited = new Map<number, number>()
-  /** brought along; and of those, asked for while on their way */
-  readonly #prefetched: Bitmap
-  readonly #prefetchedUsed: Bitmap
+  readonly #sample: PrefetchSample
   /** of the working set: known already */
   readonly #expected: Bitmap
   #isHeld = false
@@ -65,8 +65,6 @@ export class Restore {
     const { request, open, feed, clock } = parts
     this.#parts = parts
     const { pageCount } = feed.pages
-    this.#prefetched = new Bitmap(pageCount)
-    this.#prefetchedUsed = new Bitmap(pageCount)
     this.#expected = new Bitmap(pageCount)
     for (const page of parts.expected) this.#expected.set(page)
     this.#source = new PostcopySource(parts.connection, {
@@ -75,17 +73,19 @@ export class Restore {
       deviceBlob: parts.deviceBlob,
       onRequest: (block, page) => this.#asked(block, page),
     })
-    const isSent = (page: number) => this.#source.isSent(memory, page)
-    const view = { pages: feed.pages, locality: parts.locality, isSent }
+    this.#sample = sampleOf(parts)
+    const isOut = (page: number) => this.#isOut(page)
+    const view = { pages: feed.pages, locality: parts.locality, isSent: isOut }
     this.#policy = choosePolicy(request.policy, view, parts.expected)
     this.#pace = new Pace(clock, parts.unreadBytes)
     const { signal } = this.#ended
     this.#fill = new Fill({
-      ...{ feed, isSent, isFar: open.source.fd === undefined, onBad: (error: unknown) => this.#fail(error) },
+      ...{ feed, isOut, isFar: open.source.fd === undefined, onBad: (error: unknown) => this.#fail(error) },
+      giveUp: () => this.#sample.giveUp(),
       retrying: (work) => retrying(work, clock, signal),
     })
     this.#pump = new Pump({
-      ...{ feed, fill: this.#fill, pace: this.#pace, clock, isSent, signal },
+      ...{ feed, fill: this.#fill, pace: this.#pace, clock, isOut, signal },
       send: (pages, cause) => new Promise((taken) => this.#send(pages, cause, taken)),
       isDone: () => parts.tally.missingPages === 0,
       first: parts.expected,
@@ -158,7 +158,8 @@ export class Restore {
   }
 
   #asked(block: string, page: number): void {
-    if (this.#source.isSent(block, page)) this.#askedLate(block, page)
+    // On its way: nothing has to be done.
+    if (this.#source.isSent(block, page)) this.#parts.tally.add('lateFaults')
     // Two processors may wait for one page.
     else if (block !== memory || !this.#awaited.has(page)) this.#askedFor(block, page)
   }
@@ -171,8 +172,13 @@ export class Restore {
       this.#sendRom(block, page)
       return
     }
-    record.add(page)
     this.#awaited.set(page, clock.monotonicMs())
+    const withheld = this.#sample.take(page)
+    if (withheld !== undefined) {
+      this.#answerWithheld(page, withheld)
+      return
+    }
+    record.add(page)
     const along = this.#policy.onFault(page)
     const data = feed.atOnce(page)
     if (data === 'zero') tally.add('zeroFaults')
@@ -180,13 +186,12 @@ export class Restore {
     else void this.#fetch(page, along)
   }
 
-  /** On its way: nothing has to be done. */
-  #askedLate(block: string, page: number): void {
+  /** The policy is not told, and the record knows it already: had it been sent, nobody would have asked. */
+  #answerWithheld(page: number, data: Buffer): void {
     const { tally } = this.#parts
-    tally.add('lateFaults')
-    if (block !== memory || !this.#prefetched.get(page) || this.#prefetchedUsed.get(page)) return
-    this.#prefetchedUsed.set(page)
-    tally.add('prefetchedUsedPages')
+    tally.add('prefetchSampledUsedPages')
+    this.#send([{ page, data }], 'demand')
+    if (tally.missingPages === 0) this.#pump.wake()
   }
 
   async #fetch(page: number, along: readonly number[]): Promise<void> {
@@ -209,7 +214,7 @@ export class Restore {
     const now: OutPage[] = []
     const later: number[] = []
     for (const neighbour of along) {
-      const held = now.length < answerPages && !this.#source.isSent(memory, neighbour) && feed.onHand(neighbour)
+      const held = now.length < answerPages && !this.#isOut(neighbour) && feed.onHand(neighbour)
       if (held) now.push({ page: neighbour, data: held === 'zero' ? undefined : held })
       else later.push(neighbour)
     }
@@ -219,23 +224,40 @@ export class Restore {
   }
 
   #send(pages: readonly OutPage[], cause: Cause, onTaken: () => void = () => {}): void {
-    if (this.#ended.signal.aborted) {
+    const isOver = this.#ended.signal.aborted
+    const out = isOver ? [] : cause === 'prefetch' ? this.#sampled(pages) : pages
+    if (out.length === 0) {
       onTaken()
       return
     }
-    const { tally } = this.#parts
-    for (const _ of pages) faultPoint('page-server.page')
+    for (const _ of out) faultPoint('page-server.page')
     this.#source.send(
-      pages.map((out) => ({ block: memory, ...out })),
+      out.map((page) => ({ block: memory, ...page })),
       () => {
         this.#letGo()
         onTaken()
       },
     )
     this.#hold()
-    for (const { page, data } of pages) this.#sent(page, data, cause)
-    if (cause === 'prefetch') tally.add('prefetchedPages', pages.length)
-    if (cause === 'fill') tally.add('filledPages', pages.length)
+    for (const { page, data } of out) this.#sent(page, data, cause)
+  }
+
+  /** What of a prefetch is sent; the next restore is told of all of it. */
+  #sampled(pages: readonly OutPage[]): readonly OutPage[] {
+    for (const { page } of pages) if (!this.#expected.get(page)) this.#parts.record.add(page)
+    return pages.filter((page) => !this.#withholds(page))
+  }
+
+  /** Zeros are not: they cost next to nothing, used or not. */
+  #withholds({ page, data }: OutPage): boolean {
+    if (data === undefined || this.#awaited.has(page) || !this.#sample.withhold(page, data)) return false
+    this.#parts.tally.add('prefetchSampledPages')
+    return true
+  }
+
+  /** Whatever nobody waits for leaves it alone. */
+  #isOut(page: number): boolean {
+    return this.#source.isSent(memory, page) || this.#sample.isWithheld(page)
   }
 
   /** A QEMU that asks and does not take the answers is asked no more until it does: they would fill this server. */
@@ -252,17 +274,16 @@ export class Restore {
   }
 
   #sent(page: number, data: Buffer | undefined, cause: Cause): void {
-    const { tally, record } = this.#parts
+    const { tally } = this.#parts
+    this.#sample.sent(page)
     const sinceMs = this.#awaited.get(page)
     if (sinceMs !== undefined) {
       this.#awaited.delete(page)
       tally.stalled(sinceMs)
     }
-    if (cause === 'prefetch') {
-      this.#prefetched.set(page)
-      if (!this.#expected.get(page)) record.add(page)
-    }
     if (data === undefined) return
+    // Counted once: what a guest came to wait for meanwhile is a demand fault.
+    if (sinceMs === undefined && cause !== 'demand') tally.add(cause === 'fill' ? 'filledPages' : 'prefetchedPages')
     tally.add('sentPages')
     tally.add('sentBytes', pageBytes)
     tally.missingPages -= 1
@@ -275,6 +296,13 @@ export class Restore {
 
     onFailed(asRametError(error))
   }
+}
+
+/** By size, unless it was asked for otherwise. A takeover has another socket, and with it another sample. */
+function sampleOf({ request, blocks }: RestoreParts): PrefetchSample {
+  const neededPages = blocks.reduce((sum, { needed }) => sum + needed.count, 0)
+  const { restoreId, qemuSocket } = request
+  return new PrefetchSample(request.sampleEvery ?? sampleEvery(neededPages), `${restoreId} ${basename(qemuSocket)}`)
 }
 
 /** Brought along in the same write as an answer; more than that would be in the way of the next request. */

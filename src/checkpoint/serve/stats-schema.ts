@@ -11,14 +11,16 @@ const countersSchema = z.object({
   zeroFaults: count,
   /** requests for pages that were already on their way: they cost the guest the rest of that way, and nothing here */
   lateFaults: count,
-  /** sent because the policy expected them to be asked for, neither asked for nor part of the background fill */
+  /** with content, sent because the policy expected them to be asked for, neither asked for nor part of the background fill */
   prefetchedPages: count,
   /**
-   * Of those, pages that were asked for while on their way. A lower bound of those that were used: QEMU asks only for
-   * what has not arrived, so the use of a page that came in time is seen by nobody.
+   * With content, expected by the policy like those, and withheld when their turn came: whether they are asked for tells how
+   * many of those are used (`prefetch-sample.ts`)
    */
-  prefetchedUsedPages: count,
-  /** sent by the background fill */
+  prefetchSampledPages: count,
+  /** of these, asked for before everything else had come; each is a demand fault too */
+  prefetchSampledUsedPages: count,
+  /** sent by the background fill, and not asked for until then */
   filledPages: count,
   /** with content, however they came to be sent; after a takeover, by this server */
   sentPages: count,

@@ -1,4 +1,5 @@
 import type { RestoreFigures, RestoreReport } from '../../api/restore.ts'
+import { hitRatio } from '../../checkpoint/serve/prefetch-sample.ts'
 import type { Counters, RestoreStats, StallFigures } from '../../checkpoint/serve/stats-schema.ts'
 import type { RestoreRecord } from '../records.ts'
 
@@ -14,12 +15,17 @@ type Counted = Counters & { stallMs: StallFigures }
 
 function figuresOf(counted: Counted, elapsedMs: number, neededPages: number): RestoreFigures {
   const { stallMs } = counted
+  const ratio = hitRatio(counted)
   return {
     elapsedMs,
     demandFaults: counted.demandFaults - counted.zeroFaults,
     zeroFaults: counted.zeroFaults,
     prefetchedPages: counted.prefetchedPages,
-    prefetchedUsedPages: counted.prefetchedUsedPages,
+    prefetchSampledPages: counted.prefetchSampledPages,
+    prefetchSampledUsedPages: counted.prefetchSampledUsedPages,
+    ...(ratio === undefined
+      ? {}
+      : { prefetchHitRatio: ratio, prefetchedUsedPages: Math.round(ratio * counted.prefetchedPages) }),
     sentPages: counted.sentPages,
     neededPages,
     sentBytes: counted.sentBytes,
