@@ -96,6 +96,10 @@ describe('a snapshot that is restored', () => {
     const { restoreCount, workingSetPages = 0 } = await snapshot.refresh()
     assert.equal(restoreCount, 1)
     assert.ok(workingSetPages > 0, 'what it used first is known to the next one')
+    const { now } = (await again.refresh()).restore ?? {}
+    assert.ok(now !== undefined && now.prefetchedPages > 0 && now.prefetchSampledPages > 0, JSON.stringify(now))
+    const { prefetchHitRatio: ratio, prefetchSampledPages: sampled, prefetchSampledUsedPages: used } = now
+    assert.ok(used <= sampled && (ratio === undefined || ratio === used / sampled), JSON.stringify(now))
     await again.kill()
     await again.remove()
   })

@@ -28,6 +28,46 @@ test('metrics say what the engine says, in seconds and bytes', async () => {
   assert.ok(again.bytes.toString().includes('orphans_reaped_total{kind="process"} 2\n'), 'a counter is not doubled')
 })
 
+test('restores are summed, and what they used of what was sent ahead is estimated by the sample of each', async () => {
+  await using harness = await Harness.start()
+  const samples: [prefetched: number, sampled: number, used: number][] = [
+    [1000, 40, 30],
+    // Too few to tell anything of it alone.
+    [300, 3, 1],
+    [10, 0, 0],
+  ]
+  for (const [prefetchedPages, prefetchSampledPages, prefetchSampledUsedPages] of samples)
+    harness.engine.measure({
+      kind: 'restore',
+      outcome: 'completed',
+      figures: {
+        ...{
+          elapsedMs: 1,
+          demandFaults: 5,
+          zeroFaults: 1,
+          sentPages: 20,
+          neededPages: 20,
+          sentBytes: 4096,
+          readBytes: 1,
+        },
+        ...{ blocksRead: 1, blockHits: 1, stallMs: 2, stallP50Ms: 1, stallP99Ms: 2 },
+        ...{ prefetchedPages, prefetchSampledPages, prefetchSampledUsedPages },
+      },
+    })
+  harness.engine.measure({ kind: 'restore', outcome: 'ended' })
+  const text = (await harness.call('GET', '/metrics')).bytes.toString()
+  for (const line of [
+    'restores_total{outcome="completed"} 3',
+    'restores_total{outcome="ended"} 1',
+    'restore_demand_faults_total 15',
+    'restore_prefetched_pages_total 1310',
+    'restore_prefetched_used_pages_total 850',
+    'restore_prefetch_sampled_pages_total 43',
+    'restore_prefetch_sampled_used_pages_total 31',
+  ])
+    assert.ok(text.includes(`${line}\n`), line)
+})
+
 test('host, doctor, tree, stats and version', async () => {
   await using harness = await Harness.start()
   await harness.call('POST', '/v1/vms', { body: { image: 'micro', name: 'web' } })
