@@ -27,7 +27,7 @@ test('what the kernel refuses is an error with its name', () => {
 })
 
 test('available memory comes from the host, lazily freed memory from the process asked for', () => {
-  const memory = { totalBytes: 4, availableBytes: 3, sharedBytes: 2, swapFreeBytes: 1 }
+  const memory = { totalBytes: 4, availableBytes: 3, freeBytes: 3, sharedBytes: 2, swapFreeBytes: 1 }
   const use = { residentBytes: 0, anonymousBytes: 0, swappedBytes: 0, proportionalBytes: 0 }
   const read = (pid: number) => ({ ...use, lazyFreeBytes: pid })
   assert.deepEqual(

@@ -28,12 +28,12 @@ export function ownMemoryLimitBytes(own: OwnGroups = readOwnGroups()): number | 
   return found.length === 0 ? undefined : Math.min(...found)
 }
 
-function readOwnGroups(): OwnGroups {
+export function readOwnGroups(): OwnGroups {
   const read = (path: string) => readText(path) ?? ''
   return { mounts: read('/proc/self/mounts'), ownGroups: read('/proc/self/cgroup') }
 }
 
-function readText(path: string): string | undefined {
+export function readText(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8')
   } catch {
@@ -42,7 +42,7 @@ function readText(path: string): string | undefined {
 }
 
 /** @param controller empty for version 2 */
-function groupOf(ownGroups: string, controller: string): string {
+export function groupOf(ownGroups: string, controller: string): string {
   for (const line of ownGroups.split('\n')) {
     const [, names, ...path] = line.split(':')
     if (names?.split(',').includes(controller)) return path.join(':')
@@ -64,7 +64,8 @@ function version2Limits(mount: string, group: string): number[] {
   }
 }
 
-function limitsIn(text: string | undefined): number[] {
+/** None for text that is no limit. */
+export function limitsIn(text: string | undefined): number[] {
   const bytes = Number(text)
   return text !== undefined && /^\d+$/.test(text) && bytes < noLimitBytes ? [bytes] : []
 }

@@ -62,7 +62,13 @@ test('userfaultfd: lent by the daemon, or free for all; else what is missing is 
 
 test('memory, huge pages, programs: what is short is named', () => {
   const memory = parseMeminfo('MemTotal:       24683656 kB\nMemFree: 1 kB\nMemAvailable:    1048576 kB\nShmem: 8 kB\n')
-  assert.deepEqual(memory, { totalBytes: 25276063744, availableBytes: 1 << 30, sharedBytes: 8192, swapFreeBytes: 0 })
+  assert.deepEqual(memory, {
+    totalBytes: 25276063744,
+    availableBytes: 1 << 30,
+    freeBytes: 1024,
+    sharedBytes: 8192,
+    swapFreeBytes: 0,
+  })
   assert.equal(memoryFinding(memory).level, 'slow')
   assert.equal(memoryFinding({ ...memory, availableBytes: 8 * 1024 ** 3 }).ok, true)
   assert.equal(hugePageFinding('[always] within_size advise never deny force').level, 'slow')

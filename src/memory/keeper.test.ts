@@ -41,7 +41,13 @@ test('a base reads back what was written, and takes memory for that only', async
 })
 
 test('a base larger than the memory of the host is refused before anything is reserved', async () => {
-  const readMemory = () => ({ totalBytes: 1024 * MiB, availableBytes: 512 * MiB, sharedBytes: 0, swapFreeBytes: 0 })
+  const readMemory = () => ({
+    totalBytes: 1024 * MiB,
+    availableBytes: 512 * MiB,
+    freeBytes: 0,
+    sharedBytes: 0,
+    swapFreeBytes: 0,
+  })
   await assert.rejects(BaseWriter.create({ id: 'base-test-big', sizeBytes: 400 * MiB, readMemory }), {
     code: 'NO_CAPACITY',
   })

@@ -90,6 +90,12 @@ test('a page that comes twice, or not at all, is refused', () => {
 })
 
 test('a host without the memory refuses before there is anything', () => {
-  const readMemory = () => ({ totalBytes: 2 ** 30, availableBytes: 2 ** 20, sharedBytes: 0, swapFreeBytes: 0 })
+  const readMemory = () => ({
+    totalBytes: 2 ** 30,
+    availableBytes: 2 ** 20,
+    freeBytes: 0,
+    sharedBytes: 0,
+    swapFreeBytes: 0,
+  })
   assert.throws(() => new BaseCollector('none', { ...options, readMemory }), { code: 'NO_CAPACITY' })
 })

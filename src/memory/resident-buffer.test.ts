@@ -21,7 +21,13 @@ test('every page of the buffer is in memory, save those at the seams', async () 
 })
 
 test('a host short of memory, a size nobody has and a cancelled call are refused', async () => {
-  const short = { totalBytes: 1e9, availableBytes: limits.hostReserveBytes + MiB, sharedBytes: 0, swapFreeBytes: 0 }
+  const short = {
+    totalBytes: 1e9,
+    availableBytes: limits.hostReserveBytes + MiB,
+    freeBytes: 0,
+    sharedBytes: 0,
+    swapFreeBytes: 0,
+  }
   await assert.rejects(residentBuffer(2 * MiB, { readMemory: () => short }), { code: 'NO_CAPACITY' })
   const vast = { ...short, availableBytes: 2 ** 60 }
   await assert.rejects(residentBuffer(2 ** 50, { readMemory: () => vast }), { code: 'NO_CAPACITY' })

@@ -152,6 +152,6 @@ test('an aborted store leaves no file, and an aborted load no descriptor', async
 test('a host without the memory refuses to load', async () => {
   const path = join(directory, 'large')
   await storeBase(base, path)
-  const readMemory = () => ({ totalBytes: MiB, availableBytes: MiB, sharedBytes: 0, swapFreeBytes: 0 })
+  const readMemory = () => ({ totalBytes: MiB, availableBytes: MiB, freeBytes: 0, sharedBytes: 0, swapFreeBytes: 0 })
   await assert.rejects(loadBase(path, { readMemory }), { code: 'NO_CAPACITY' })
 })
