@@ -7,6 +7,7 @@ import { Settling } from './disk/settling.ts'
 import { ArmedPool } from './fork/armed-pool.ts'
 import type { ForkParts } from './fork/fork-parts.ts'
 import { Ports } from './guest/ports.ts'
+import { Admission } from './host/admission.ts'
 import { Calls } from './idle/calls.ts'
 import { ImageLibrary } from './image/image-library.ts'
 import { Processors } from './restore/processors.ts'
@@ -26,6 +27,8 @@ export function assemble(context: EngineContext): ForkParts {
   const restores = new Restores(context)
   // Whoever talks to such a guest may wait for good: all begin anew, and are refused.
   restores.onFailed = (vmId) => runtimes.get(vmId)?.guest.reset()
+  const admission = new Admission(context, restores)
+  restores.onTaken = () => admission.topUp()
   const parts = {
     context,
     identity,
@@ -40,6 +43,7 @@ export function assemble(context: EngineContext): ForkParts {
     ports: new Ports(context, runtimes, calls),
     processors: new Processors(context, images),
     restores,
+    admission,
     ttl: new TtlTimer(context),
   }
   return { ...parts, armed: new ArmedPool(parts), uses: new Uses() }

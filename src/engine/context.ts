@@ -1,6 +1,7 @@
 import type { Journal } from '../cluster/journal.ts'
 import type { Store } from '../cluster/store.ts'
 import type { CgroupDriver } from '../host/cgroups.ts'
+import type { ReadMemoryInfo } from '../host/meminfo.ts'
 import type { SpawnDetached } from '../host/spawn-detached.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
@@ -57,6 +58,7 @@ export interface EngineContext {
   spawn: SpawnDetached
   pageServer: ConnectPageServer
   cgroups: CgroupDriver
+  readMemory: ReadMemoryInfo
   log: Log
   measure: (measurement: Measurement) => void
 }

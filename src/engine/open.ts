@@ -6,6 +6,7 @@ import { Reserve } from '../cluster/reserve.ts'
 import { SqliteStore } from '../cluster/sqlite-store.ts'
 import { openCgroups } from '../host/cgroups.ts'
 import { compileCacheOf } from '../host/compile-cache.ts'
+import { readMemoryInfo } from '../host/meminfo.ts'
 import { spawnDetached } from '../host/spawn-detached.ts'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
@@ -86,6 +87,7 @@ async function openContext(settings: EngineSettings, paths: Paths, around: Surro
     spawn: spawnDetached,
     pageServer: (options) => ensurePageServer({ env: compileCacheOf(), ...options }),
     cgroups: openCgroups({ log, clock }),
+    readMemory: readMemoryInfo,
     log,
     measure: (measurement) => {
       for (const listener of listeners) listener(measurement)

@@ -5,6 +5,7 @@ import type { Fingerprints } from './disk/fingerprints.ts'
 import type { Settling } from './disk/settling.ts'
 import type { IdentityTools } from './guest/identify.ts'
 import type { Ports } from './guest/ports.ts'
+import type { Admission } from './host/admission.ts'
 import type { Calls } from './idle/calls.ts'
 import type { ImageLibrary } from './image/image-library.ts'
 import type { Processors } from './restore/processors.ts'
@@ -27,6 +28,8 @@ export interface EngineParts {
   /** whoever needs a guest begins a call */
   calls: Calls
   restores: Restores
+  /** whoever starts a vm is admitted first */
+  admission: Admission
   processors: Processors
   ports: Ports
   ttl: TtlTimer

@@ -125,6 +125,8 @@ export interface CheckpointRecord {
   fileBytes: number
   /** template whose stored base some of its pages are read from */
   baseOf?: string
+  /** guest memory that comes to whatever is restored of it: all but zeros; absent in older records */
+  guestBytes?: number
 }
 
 /** What a vm becomes again that could not go back to a snapshot after all. */

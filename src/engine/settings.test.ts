@@ -66,3 +66,23 @@ test('a setting that is wrong or unknown is named', () => {
     (error) => isRametError(error, 'INVALID_ARGUMENT'),
   )
 })
+
+test('the memory that starts leave free is told in MiB, by the environment or the file', () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'ramet-settings-'))
+  try {
+    const environment = { RAMET_DATA_DIR: dataDir }
+    assert.equal(resolveSettings({}, environment, 0).memoryReserveBytes, undefined)
+    writeFileSync(join(dataDir, 'ramet.toml'), 'memory_reserve_mib = 512\n')
+    assert.equal(resolveSettings({}, environment, 0).memoryReserveBytes, 512 * 1024 * 1024)
+    const zero = { ...environment, RAMET_MEMORY_RESERVE_MIB: '0' }
+    assert.equal(resolveSettings({}, zero, 0).memoryReserveBytes, 0)
+    for (const wrong of ['', '-1', '1.5', '2G', '1048577'])
+      assert.throws(
+        () => resolveSettings({}, { ...environment, RAMET_MEMORY_RESERVE_MIB: wrong }, 0),
+        (error) => isRametError(error, 'INVALID_ARGUMENT') && error.message.includes('RAMET_MEMORY_RESERVE_MIB'),
+        wrong,
+      )
+  } finally {
+    rmSync(dataDir, { recursive: true })
+  }
+})

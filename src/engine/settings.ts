@@ -28,6 +28,8 @@ export interface EngineSettings {
   restorePolicy: PolicyName
   /** what the page server's cache of decompressed memory may fill; absent: a part of the host's memory */
   blockCacheMiB?: number
+  /** memory of the host that starts of vms leave free; absent: some of it, by the host's size */
+  memoryReserveBytes?: number
 }
 
 /** What the command line may say; the strongest. */
@@ -44,6 +46,8 @@ const CollapseRate = z
   .min(1)
   .max(1024 * 1024)
 
+const MemoryReserve = z.int().min(0).max(limits.hostReserveMaxMiB)
+
 const RestoreFill = z.enum(['paced', 'none'])
 const RestorePolicy = z.enum(policyNames)
 
@@ -57,6 +61,7 @@ const FileSettings = z.strictObject({
   restore_fill: RestoreFill.optional(),
   restore_policy: RestorePolicy.optional(),
   block_cache_mib: BlockCacheSize.optional(),
+  memory_reserve_mib: MemoryReserve.optional(),
   log_level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).optional(),
 })
 type FileSettings = z.infer<typeof FileSettings>
@@ -84,6 +89,7 @@ export function resolveSettings(
   const httpPort = http === undefined ? file.http : portOf(http)
   const blockCacheMiB = blockCacheSize(environment) ?? file.block_cache_mib
   const sharedImagesDir = environment.RAMET_IMAGES_DIR ?? file.images_dir
+  const memoryReserveBytes = memoryReserve(environment, file)
   return {
     dataDir,
     cacheDir:
@@ -95,6 +101,7 @@ export function resolveSettings(
     ...(httpPort === undefined ? {} : { httpPort }),
     ...(blockCacheMiB === undefined ? {} : { blockCacheMiB }),
     ...(sharedImagesDir === undefined ? {} : { sharedImagesDir }),
+    ...(memoryReserveBytes === undefined ? {} : { memoryReserveBytes }),
   }
 }
 
@@ -105,6 +112,17 @@ function collapseRate(environment: Environment, file: FileSettings): number {
   if (rate.success) return rate.data * 1024 * 1024
   throw new RametError('INVALID_ARGUMENT', {
     message: `RAMET_COLLAPSE_MIB_PER_SECOND: “${text}” is not a rate in MiB/s`,
+  })
+}
+
+function memoryReserve(environment: Environment, file: FileSettings): number | undefined {
+  const text = environment.RAMET_MEMORY_RESERVE_MIB
+  if (text === undefined)
+    return file.memory_reserve_mib === undefined ? undefined : file.memory_reserve_mib * 1024 * 1024
+  const reserve = MemoryReserve.safeParse(/^\d+$/.test(text) ? Number(text) : text)
+  if (reserve.success) return reserve.data * 1024 * 1024
+  throw new RametError('INVALID_ARGUMENT', {
+    message: `RAMET_MEMORY_RESERVE_MIB: “${text}” is not a number of MiB`,
   })
 }
 

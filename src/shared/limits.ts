@@ -71,7 +71,13 @@ export const limits = {
   romBytes: 16 * MiB,
 
   // memory bases
+  /** kept free at the least, and of a host's memory, unless the settings say otherwise */
   hostReserveBytes: 256 * MiB,
+  hostReservePart: 0.02,
+  hostReserveMaxMiB: 1024 * 1024,
+  /** of the guest's memory, that a booting kernel touches at the most, and besides, before its agent answers */
+  bootPart: 1 / 32,
+  bootBytes: 192 * MiB,
   comfortableMemoryBytes: 2 * GiB,
   comfortableDiskBytes: 10 * GiB,
   memoryChunkBytes: 4 * MiB,
@@ -133,6 +139,10 @@ export const limits = {
   arenaMinBlocks: 16,
   /** of a cache whose memory nobody else can take */
   boundedCacheBytes: 256 * MiB,
+  /** that a start waits for memory to be given back; it goes on without, and the giving goes on too */
+  giveBackWaitMs: 100,
+  /** below this nobody is asked to give anything back */
+  giveBackLeastBytes: 4 * MiB,
 
   // control groups
   cgroupRemoveAttempts: 200,

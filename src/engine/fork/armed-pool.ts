@@ -2,6 +2,7 @@ import { isRunning } from '../../host/process-identity.ts'
 import { asRametError } from '../../shared/errors.ts'
 import type { EngineParts } from '../parts.ts'
 import type { TemplateRecord } from '../records.ts'
+import { startNeed } from '../vm/limits-of-vm.ts'
 import { type ArmedChild, armChild, discardArmed, templateParent } from './child.ts'
 
 interface Shelf {
@@ -79,6 +80,7 @@ export class ArmedPool {
       if (this.#stopped || template === undefined || this.#shelves.get(templateId) !== shelf) return
       if (shelf.armed.length >= wanted) return
       try {
+        using _ = await this.#parts.admission.admit(startNeed(`a child of ${template.name}`, 0))
         const child = await armChild(this.#parts, templateParent(template), { id: 'arm' })
         if (this.#shelves.get(templateId) === shelf && !this.#stopped) shelf.armed.push(child)
         else await discardArmed(this.#parts, child)

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type DiskPlan, type Launched, launch } from '../../fork/launch.ts'
 import { macOf } from '../../fork/seat.ts'
-import { checkMemoryFor } from '../../memory/base.ts'
 import { armIncoming } from '../../qemu/incoming.ts'
 import { asRametError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
@@ -10,7 +9,6 @@ import type { Guest } from '../guest/guest.ts'
 import type { OperationHandle } from '../operations.ts'
 import type { EngineParts } from '../parts.ts'
 import type { Ancestor, DiskRecord, TemplateRecord, VmRecord } from '../records.ts'
-import { vmmOverheadBytes } from '../vm/limits-of-vm.ts'
 import { endAllOf, removeDirectory } from '../vm/release-vm.ts'
 import { launchPlan } from '../vm/vm-plan.ts'
 import { ancestorsBelow } from './ancestors.ts'
@@ -84,7 +82,7 @@ export function draftChild(parts: EngineParts, parent: ForkParent): VmRecord {
 
 /**
  * Starts a QEMU for a child ahead of its state: directory, delta disks, process, base mapped if there is one. All that is
- * left is to load the devices and go.
+ * left is to load the devices and go. Whoever calls has it admitted.
  *
  * @throws RametError `NO_CAPACITY`, `VMM_FAILED`, `NO_SPACE`; nothing is left then
  */
@@ -96,8 +94,6 @@ export async function armChild(
   const { context } = parts
   const { name } = parent.source
   const base = await parts.bases.ofVm(parent)
-  const ownBytes = base === undefined ? parent.record.machine.memoryBytes : 0
-  checkMemoryFor(ownBytes + vmmOverheadBytes, `a child of ${name}`)
   const manifest = await parts.images.manifest(parent.record.imageId)
   await parts.fingerprints.check(parent.record)
   const draft = draftChild(parts, parent)

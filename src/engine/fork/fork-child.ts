@@ -10,6 +10,7 @@ import { asRametError, type RametError } from '../../shared/errors.ts'
 import { faultPoint } from '../../shared/fault.ts'
 import { limits } from '../../shared/limits.ts'
 import { identify } from '../guest/identify.ts'
+import type { Claim } from '../host/admission.ts'
 import type { OperationHandle } from '../operations.ts'
 import type { VmRecord } from '../records.ts'
 import { handOver } from '../recovery/handed-over.ts'
@@ -58,6 +59,26 @@ export interface ForkedGuest {
 export async function forkChild(parts: ForkParts, plan: ChildPlan, handle: OperationHandle): Promise<ForkedGuest> {
   const startMs = performance.now()
   const timings: Timings = { queueMs: startMs - plan.requestedAtMs }
+  const claim = await parts.admission.admit(plan.source.need(plan.name), handle.signal)
+  try {
+    const forked = await forkAdmitted(parts, plan, { timings, handle, claim })
+    const end = () => claim[Symbol.dispose]()
+    void forked.ready.then(end, end)
+    return forked
+  } catch (error) {
+    claim[Symbol.dispose]()
+    throw error
+  }
+}
+
+interface Admitted {
+  timings: Timings
+  handle: OperationHandle
+  claim: Claim
+}
+
+async function forkAdmitted(parts: ForkParts, plan: ChildPlan, admitted: Admitted): Promise<ForkedGuest> {
+  const { timings, handle } = admitted
   const child = plan.source.take() ?? (await armNow(parts, plan, handle, timings))
   const running = Promise.withResolvers<void>()
   // From its first record on, whoever else wants something of the child waits for its turn.
@@ -65,7 +86,7 @@ export async function forkChild(parts: ForkParts, plan: ChildPlan, handle: Opera
     const vm = await register(parts, plan, child)
     try {
       faultPoint('fork.claimed')
-      const underway = await run(parts, plan, { vm, child, timings, handle })
+      const underway = await run(parts, plan, { vm, child, ...admitted })
       running.resolve()
       return await becomeReady(parts, plan, underway)
     } catch (error) {
@@ -133,16 +154,14 @@ async function register(parts: ForkParts, plan: ChildPlan, child: ArmedChild): P
   return vm
 }
 
-interface Claimed {
+interface Claimed extends Admitted {
   vm: VmRecord
   child: ArmedChild
-  timings: Timings
-  handle: OperationHandle
 }
 
 /** Gives the waiting QEMU its guest, and lets that run. */
 async function run(parts: ForkParts, plan: ChildPlan, claimed: Claimed): Promise<Underway> {
-  const { vm, child, timings, handle } = claimed
+  const { vm, child, timings, handle, claim } = claimed
   const { qemu } = child.launched
   const runtime = parts.runtimes.add(vm, qemu, child.guest)
   const ended = untilEnd(parts.context, vm, runtime)
@@ -150,6 +169,7 @@ async function run(parts: ForkParts, plan: ChildPlan, claimed: Claimed): Promise
   // Not passt: it would leave the group whose filter keeps the guest off this host.
   await confine(parts, vm, qemu.identity.pid)
   await Promise.race([load(plan, claimed, runtime), ended])
+  claim.guestHasCome()
   timings.runningMs = performance.now() - plan.requestedAtMs
   faultPoint('fork.running')
   return { vm, runtime, timings, handle, ended }

@@ -3,7 +3,7 @@ import { RametError } from '../../shared/errors.ts'
 import { formatBytes } from '../../shared/limits.ts'
 import type { Action, CallContext } from '../contract.ts'
 import type { TemplateRecord, VmRecord } from '../records.ts'
-import { checkLimits } from '../vm/limits-of-vm.ts'
+import { checkLimits, startNeed } from '../vm/limits-of-vm.ts'
 import { checkPorts, childNames, forkAll } from './fork-children.ts'
 import { checkCapturable, warningsOf } from './fork-conflicts.ts'
 import type { ForkParts } from './fork-parts.ts'
@@ -28,6 +28,7 @@ export class ForkService {
     checkLimits(request.limits, template.machine.memoryBytes)
     const names = childNames(context, template, request)
     checkPorts(names, request.ports)
+    this.#parts.admission.check(startNeed(`a child of ${template.name}`, 0))
     const target = { kind: 'template' as const, id: template.id, name: template.name }
     return context.operations.begin('template.fork', target, call, async (handle) => {
       using _ = this.#parts.uses.hold(template.id)
@@ -55,6 +56,8 @@ export class ForkService {
     checkLimits(request.limits, vm.machine.memoryBytes)
     const names = childNames(context, vm, request)
     checkPorts(names, request.ports)
+    // Before it is paused for nothing.
+    this.#parts.admission.check(startNeed(`a child of ${vm.name}`, 0))
     const target = { kind: 'vm' as const, id: vm.id, name: vm.name }
     return context.operations.begin('vm.fork', target, call, (handle) =>
       // The vm is its children's disk until they have copied it: nothing else may happen to it meanwhile.

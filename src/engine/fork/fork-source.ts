@@ -1,7 +1,9 @@
 import { type OpeningSchedule, resumeSchedule } from '../../agent/opening.ts'
 import { loadIncoming } from '../../qemu/incoming.ts'
 import type { QemuProcess } from '../../qemu/process.ts'
+import type { StartNeed } from '../host/capacity.ts'
 import type { TemplateRecord, VmRecord } from '../records.ts'
+import { startNeed } from '../vm/limits-of-vm.ts'
 import { type ArmedChild, type ForkParent, templateParent } from './child.ts'
 import type { ForkParts } from './fork-parts.ts'
 
@@ -14,6 +16,8 @@ export interface ForkSource {
   readonly hasForkHooks: boolean
   /** whether the state was saved with the links down, so that children come up without one */
   readonly linksDown: boolean
+  /** what the start of a child needs */
+  need(name: string): StartNeed
   /** when a guest that was loaded so is asked for a session */
   readonly opening: OpeningSchedule
   /** a process started ahead, if there is one */
@@ -40,6 +44,8 @@ export function templateSource(parts: ForkParts, template: TemplateRecord): Fork
     isFrozen: true,
     hasForkHooks: template.hasForkHooks,
     linksDown: true,
+    // Its memory is the template's: what it writes by itself until it is ready is less than QEMU's need is rounded up by.
+    need: (name) => startNeed(`starting ${name}`, 0),
     take: () => parts.armed.take(template.id),
     ...loadingStream(async () => [await parts.streams.of(template)]),
   }

@@ -10,6 +10,7 @@ import { newId } from '../../shared/ids.ts'
 import { Revert } from '../../shared/revert.ts'
 import type { OperationHandle } from '../operations.ts'
 import type { VmRecord } from '../records.ts'
+import { startNeed } from '../vm/limits-of-vm.ts'
 import type { RunningCapture } from './capture-way.ts'
 import type { ForkParts } from './fork-parts.ts'
 import { type ForkSource, loadingStream } from './fork-source.ts'
@@ -76,6 +77,7 @@ async function sourceOf(
       isFrozen: quiesced.isFrozen,
       hasForkHooks: quiesced.hasForkHooks,
       linksDown: false,
+      need: (name) => startNeed(`starting ${name}`, bytesOf(parent.pages)),
       take: () => undefined,
       ...loadingStream(async () => streamOf(vm, capture, parent.pages)),
     },
@@ -146,6 +148,10 @@ function deltaPages({ runs, bytes }: Delta): PageRun[] {
     position += lengthBytes
     return { block: nodeNames.memory, offsetBytes, data }
   })
+}
+
+function bytesOf(pages: readonly PageRun[]): number {
+  return pages.reduce((sum, { data }) => sum + data.length, 0)
 }
 
 function streamOf(vm: VmRecord, capture: RunningCapture, pages: readonly PageRun[]): Iterable<Buffer> {

@@ -1,6 +1,7 @@
 import type { RestoreFigures } from '../../api/restore.ts'
 import type { RestoreStats } from '../../checkpoint/serve/stats-schema.ts'
 import type { ProcessIdentity } from '../../host/process-identity.ts'
+import { pageBytes } from '../../memory/base.ts'
 import type { QmpClient } from '../../qemu/qmp.ts'
 import { RametError } from '../../shared/errors.ts'
 import type { RestoreRecord } from '../records.ts'
@@ -37,6 +38,8 @@ export class ActiveRestore {
   readonly watchers = new Set<(stats: RestoreStats) => void>()
   /** called to have those who wait for its end wait no more */
   readonly waiting = new Set<(reason: unknown) => void>()
+  /** that still comes, as far as it was told: guest memory, bytes */
+  missingBytes = 0
   readonly beganAtMs = performance.now()
   readonly #settled = Promise.withResolvers<void>()
   readonly #over = Promise.withResolvers<RestoreEnd>()
@@ -82,6 +85,7 @@ export class ActiveRestore {
 
   /** Takes over what the server counted. */
   count(stats: RestoreStats): void {
+    this.missingBytes = stats.missingPages * pageBytes
     this.record = { ...this.record, ...figuresFrom(stats) }
     for (const watcher of this.watchers) watcher(stats)
   }

@@ -30,6 +30,11 @@ export class PageServerLink {
     return this.#connecting
   }
 
+  /** That is connected; undefined while none is. */
+  get current(): PageServer | undefined {
+    return this.#current
+  }
+
   onNotice(listener: (notice: Notice) => void): void {
     this.#listeners.add(listener)
   }

@@ -38,6 +38,8 @@ export class Restores {
   onOver: (restore: RestoreRecord) => void = () => {}
   /** told of each vm some of whose memory cannot come */
   onFailed: (vmId: string) => void = () => {}
+  /** told when no more memory comes to a vm */
+  onTaken: () => void = () => {}
 
   constructor(context: EngineContext) {
     this.#context = context
@@ -84,6 +86,7 @@ export class Restores {
     try {
       const serving = { vm, record, qemu, socketName, takeOver: false }
       const stats = await server.serve(restoreRequest(this.#context, serving))
+      active.count(stats)
       active.record = { ...active.record, recordedPages: stats.workingSetPages }
       faultPoint('restore.served')
       await restored
@@ -111,6 +114,7 @@ export class Restores {
     const found = await this.#find(restore.id)
     if (found?.report.stats.state === 'completed') return this.#completed(active, found.report.stats)
     if (found !== undefined && found.report.stats.state !== 'lost') {
+      active.count(found.report.stats)
       active.record = { ...active.record, state: found.report.stats.state === 'failed' ? 'failed' : 'filling' }
       this.#serve(active, found.server)
       return
@@ -238,6 +242,20 @@ export class Restores {
     return [...this.#active.values()].filter(({ end }) => end === undefined).length
   }
 
+  /** Guest memory that still comes to vms that run without being asked for, bytes. */
+  get missingBytes(): number {
+    const isFilled = this.#context.settings.restoreFill !== 'none'
+    let bytes = 0
+    for (const active of this.#active.values())
+      if (active.end === undefined && (isFilled || active.hurried)) bytes += active.missingBytes
+    return bytes
+  }
+
+  /** The page server, if there is one that this daemon knows. */
+  get pageServer(): PageServer | undefined {
+    return this.#link.current
+  }
+
   /** Lets go: what is under way goes on, in the hands of the page server alone. One that has nothing to do ends. */
   async stop(): Promise<void> {
     this.#stopping.abort()
@@ -279,6 +297,7 @@ export class Restores {
     const { qmp } = active.qemu
     if (qmp !== undefined) await endRescue(qmp).catch(() => {})
     this.#context.measure({ kind: 'restore', outcome: 'completed', figures: active.record.now })
+    this.onTaken()
     await this.#store(active)
     await this.#releaseSource(active)
     active.settle()

@@ -5,20 +5,21 @@ import type { AgentSession } from '../../agent/session.ts'
 import type { Timings } from '../../api/timings.ts'
 import { setLinks } from '../../fork/capture.ts'
 import { isRunning } from '../../host/process-identity.ts'
-import { checkMemoryFor } from '../../memory/base.ts'
 import { pauseGuest, resumeGuest } from '../../qemu/incoming.ts'
 import { asRametError } from '../../shared/errors.ts'
 import { faultPoint } from '../../shared/fault.ts'
 import { limits } from '../../shared/limits.ts'
+import type { EngineContext } from '../context.ts'
 import { linksUp } from '../guest/agentless.ts'
 import { identify } from '../guest/identify.ts'
+import type { StartNeed } from '../host/capacity.ts'
 import type { OperationHandle } from '../operations.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
 import { handOver } from '../recovery/handed-over.ts'
 import type { Changes } from '../registry.ts'
 import { describeEnd, untilEnd } from '../vm/guest-end.ts'
-import { confine, vmmOverheadBytes } from '../vm/limits-of-vm.ts'
+import { confine, lazyNeed } from '../vm/limits-of-vm.ts'
 import { endAllOf } from '../vm/release-vm.ts'
 import { ttlPaused, ttlResumed } from '../vm/ttl-changes.ts'
 import { takeDown } from '../vm/vm-actions.ts'
@@ -84,7 +85,7 @@ interface Restored {
 async function restore(parts: EngineParts, vm: VmRecord, manner: Manner, handle: OperationHandle): Promise<Restored> {
   const { context } = parts
   await placeDisks(context, vm)
-  checkMemoryFor(vm.machine.memoryBytes + vmmOverheadBytes, `resuming ${vm.name}`)
+  using _ = await parts.admission.admit(needOf(context, vm), handle.signal)
   handle.progress({ stage: 'restoring', message: `${vm.name} comes back from disk` })
   await parts.settling.settleStopped(vm, handle.signal)
   const manifest = await parts.images.manifest(vm.imageId)
@@ -103,6 +104,10 @@ async function restore(parts: EngineParts, vm: VmRecord, manner: Manner, handle:
   await runtime.guest.connectAhead()
   handle.signal.throwIfAborted()
   return { vm, runtime, timings: { diskMs: launched.diskMs, spawnMs: launched.spawnMs, loadMs } }
+}
+
+function needOf({ settings }: EngineContext, { machine, name, suspended }: VmRecord): StartNeed {
+  return lazyNeed(`resuming ${name}`, suspended?.guestBytes ?? machine.memoryBytes, settings.restoreFill)
 }
 
 /** What the guest does from here on cannot be undone: its disks go on from there, and its old memory does not fit them. */

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { saveCheckpoint } from '../../checkpoint/save/save.ts'
 import { captureLive } from '../../fork/capture-live.ts'
 import { isRunning } from '../../host/process-identity.ts'
+import { pageBytes } from '../../memory/base.ts'
 import { asRametError, isRametError, RametError } from '../../shared/errors.ts'
 import { faultPoint } from '../../shared/fault.ts'
 import { referenceTo, templateOf } from '../disk/template-base.ts'
@@ -122,7 +123,9 @@ async function save(parts: EngineParts, saving: Saving): Promise<CheckpointRecor
       handle.progress({ stage, doneBytes, totalBytes, message: `${vm.name} stands, its memory is being stored` }),
   })
   handle.signal.throwIfAborted()
-  return { digest, fileBytes, ...(template === undefined || counts.base === 0 ? {} : { baseOf: template.id }) }
+  const guestBytes = (counts.pages - counts.zero) * pageBytes
+  const baseOf = template === undefined || counts.base === 0 ? {} : { baseOf: template.id }
+  return { digest, fileBytes, ...baseOf, guestBytes }
 }
 
 function suspension(

@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import type { SnapshotRestore, SnapshotRestored } from '../../api/snapshot.ts'
 import { cloneDisk } from '../../disk/clone.ts'
 import { diskFile } from '../../fork/disk-file.ts'
-import { checkMemoryFor } from '../../memory/base.ts'
 import { assert } from '../../shared/assert.ts'
 import { RametError } from '../../shared/errors.ts'
 import { faultPoint } from '../../shared/fault.ts'
@@ -18,14 +17,14 @@ import { pastOf, stayAsItWas, turnBack } from '../restore/going-back.ts'
 import { waitingDiskFile } from '../restore/place-disks.ts'
 import { comeBack } from '../restore/resume-suspended.ts'
 import { liveStates, next } from '../state.ts'
-import { vmmOverheadBytes } from '../vm/limits-of-vm.ts'
+import { lazyNeed } from '../vm/limits-of-vm.ts'
 import { removeDirectory } from '../vm/release-vm.ts'
 import { discardVm } from '../vm/vm-actions.ts'
 import { userOf } from '../vm/vm-plan.ts'
 import { vmView } from '../vm/vm-view.ts'
 import { transition } from '../vm-states.ts'
 import type { Restorable } from './restorable.ts'
-import { snapshotDisks } from './snapshot-sources.ts'
+import { guestBytesOf, snapshotDisks } from './snapshot-sources.ts'
 
 /**
  * Refuses at once what cannot be.
@@ -105,7 +104,8 @@ export async function restoreSame(
   const vm = await parts.runtimes.exclusively(id, async () => {
     handle.signal.throwIfAborted()
     checkSame(context, snapshot, request)
-    checkMemoryFor(snapshot.vm.machine.memoryBytes + vmmOverheadBytes, `restoring ${snapshot.vm.name}`)
+    const what = `restoring ${snapshot.vm.name}`
+    parts.admission.check(lazyNeed(what, guestBytesOf(snapshot), context.settings.restoreFill))
     if (context.vms.get(id) !== undefined)
       return comeBack(parts, await goBack(parts, restorable, handle), handle, manner)
     const remade = await makeAgain(parts, restorable, handle)
@@ -131,7 +131,8 @@ export async function restoreSame(
 /** What the vm is suspended with: the snapshot's file instead of one of its own. */
 function suspendedAt({ snapshot, checkpoint }: Restorable): SuspendedRecord {
   const frozen = snapshot.frozen ? { frozen: true as const } : {}
-  return { ...checkpoint, ...frozen, atMs: snapshot.createdAtMs, snapshotId: snapshot.id }
+  const guestBytes = guestBytesOf(snapshot)
+  return { ...checkpoint, ...frozen, guestBytes, atMs: snapshot.createdAtMs, snapshotId: snapshot.id }
 }
 
 /** What of the vm was another at that moment; its settings stay as they are now. */

@@ -5,6 +5,7 @@ import { requireSpace } from '../../disk/space.ts'
 import { privateDiskBytes } from '../../disk/usage.ts'
 import { diskFile } from '../../fork/disk-file.ts'
 import { canReflink } from '../../host/probe-storage.ts'
+import { pageBytes } from '../../memory/base.ts'
 import type { EngineContext } from '../context.ts'
 import type { ForkParent } from '../fork/child.ts'
 import type { ForkParts } from '../fork/fork-parts.ts'
@@ -12,6 +13,7 @@ import { type ForkSource, loadingStream } from '../fork/fork-source.ts'
 import type { ChildDisk } from '../fork/live-disks.ts'
 import type { SnapshotRecord } from '../records.ts'
 import type { LoadedMemory } from '../restore/load-memory.ts'
+import { lazyNeed, startNeed } from '../vm/limits-of-vm.ts'
 import type { Restorable } from './restorable.ts'
 
 /**
@@ -40,6 +42,11 @@ function parentOf({ id, name, vm }: SnapshotRecord, disks: readonly ChildDisk[])
   return { source: { kind: 'snapshot', id, name }, record: { ...vm, ancestors }, disks }
 }
 
+/** Memory that comes to whatever is restored of a snapshot: all but zeros. */
+export function guestBytesOf({ memory, vm }: SnapshotRecord): number {
+  return memory === undefined ? vm.machine.memoryBytes : (memory.pages - memory.zeroPages) * pageBytes
+}
+
 /** What children of a snapshot have in common, however their memory comes. */
 function common(snapshot: SnapshotRecord): Pick<ForkSource, 'isFrozen' | 'hasForkHooks' | 'linksDown' | 'take'> {
   const { frozen: isFrozen, hasForkHooks } = snapshot
@@ -59,6 +66,7 @@ export function lazySource(
   return {
     parent: parentOf(snapshot, disks),
     ...common(snapshot),
+    need: (name) => lazyNeed(`restoring ${name}`, guestBytesOf(snapshot), context.settings.restoreFill),
     opening: restoreSchedule,
     load: async (vm, qemu, signal) => {
       const restore = await restores.begin(vm, qemu, from, signal)
@@ -79,6 +87,7 @@ export function sharedSource(
   return {
     parent: { ...parentOf(snapshot, disks), baseId },
     ...common(snapshot),
+    need: (name) => startNeed(`restoring ${name}`, 0),
     ...loadingStream(async () => stream()),
   }
 }

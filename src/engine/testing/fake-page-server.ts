@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { CacheReport } from '../../checkpoint/serve/cache-schema.ts'
 import type { Notice, RestoreReport, RestoreRequest, RestoreSource } from '../../checkpoint/serve/protocol.ts'
 import type { RestoreStats } from '../../checkpoint/serve/stats-schema.ts'
 import { emptyStats } from '../../checkpoint/serve/testing/empty-stats.ts'
@@ -38,6 +39,15 @@ export class FakePageServer implements PageServer {
   readonly dropped: string[] = []
   readonly marked: string[] = []
   readonly hurried: string[] = []
+  /** amounts that it was asked to give back */
+  readonly gaveBack: number[] = []
+  /** what its cache says of itself */
+  report: CacheReport = {
+    ...{ kind: 'kernel', heldBytes: 0, freeHeldBytes: 0, capacityBytes: 2 ** 30 },
+    ...{ hits: 0, misses: 0, lost: 0, puts: 0, refused: 0, replaced: 0 },
+  }
+  /** called before it answers how much it gave back */
+  onGiveBack: (bytes: number) => Promise<void> | void = () => {}
   readonly closed: Promise<void>
   readonly #closed = Promise.withResolvers<void>()
   readonly #listeners = new Set<(notice: Notice) => void>()
@@ -87,6 +97,21 @@ export class FakePageServer implements PageServer {
   async drop(restoreId: string): Promise<void> {
     this.#check()
     this.dropped.push(restoreId)
+  }
+
+  async cache(): Promise<CacheReport> {
+    this.#check()
+    return this.report
+  }
+
+  async giveBack(bytes: number): Promise<number> {
+    this.#check()
+    this.gaveBack.push(bytes)
+    await this.onGiveBack(bytes)
+    this.#check()
+    const freeHeldBytes = Math.max(0, this.report.freeHeldBytes - bytes)
+    this.report = { ...this.report, freeHeldBytes, heldBytes: freeHeldBytes }
+    return bytes
   }
 
   onNotice(listener: (notice: Notice) => void): () => void {

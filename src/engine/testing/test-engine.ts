@@ -9,6 +9,7 @@ import { Database } from '../../cluster/database.ts'
 import { Journal } from '../../cluster/journal.ts'
 import { SqliteStore } from '../../cluster/sqlite-store.ts'
 import type { CgroupDriver, CgroupLimits } from '../../host/cgroups.ts'
+import { readMemoryInfo } from '../../host/meminfo.ts'
 import { bootId } from '../../host/process-identity.ts'
 import { BaseWriter } from '../../memory/base.ts'
 import { storeBase } from '../../memory/store.ts'
@@ -139,6 +140,7 @@ export class TestEngine implements AsyncDisposable {
       spawn: vmm.spawn,
       pageServer: pageServers.connect,
       cgroups,
+      readMemory: readMemoryInfo,
       log: silentLog,
       measure: () => {},
       ...changes,
@@ -213,6 +215,7 @@ export class TestEngine implements AsyncDisposable {
   async close(): Promise<void> {
     this.parts.ttl.stop()
     await this.idle.stop()
+    await this.parts.admission.settled()
     await this.parts.restores.stop()
     await this.parts.settling.stop()
     await this.parts.runtimes.release()

@@ -4,8 +4,10 @@ import { holeBytes } from '../../memory/base.ts'
 import { RametError } from '../../shared/errors.ts'
 import { formatBytes } from '../../shared/limits.ts'
 import type { EngineContext } from '../context.ts'
+import type { StartNeed } from '../host/capacity.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
+import type { EngineSettings } from '../settings.ts'
 
 const MiB = 1024 * 1024
 
@@ -14,6 +16,16 @@ const MiB = 1024 * 1024
  * code included), rounded up; see docs/spec.md. Half of it is enough with hardware virtualisation.
  */
 export const vmmOverheadBytes = 160 * MiB
+
+/** What the start of a vm needs that comes with `guestBytes` of memory. */
+export function startNeed(what: string, guestBytes: number): StartNeed {
+  return { what, guestBytes, vmmBytes: vmmOverheadBytes }
+}
+
+/** Of one whose memory comes from a checkpoint while it runs. Without a fill no more comes than the guest asks for. */
+export function lazyNeed(what: string, guestBytes: number, fill: EngineSettings['restoreFill']): StartNeed {
+  return { ...startNeed(what, fill === 'none' ? 0 : guestBytes), isLazy: true }
+}
 
 /**
  * A memory limit below what guest and QEMU can come to use together would end in the kernel killing QEMU,

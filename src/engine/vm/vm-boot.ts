@@ -3,13 +3,13 @@ import type { AgentSession } from '../../agent/session.ts'
 import type { Timings } from '../../api/timings.ts'
 import { setLinks } from '../../fork/capture.ts'
 import { launch } from '../../fork/launch.ts'
-import { checkMemoryFor } from '../../memory/base.ts'
 import { resumeGuest } from '../../qemu/incoming.ts'
 import { asRametError, RametError } from '../../shared/errors.ts'
 import { faultPoint } from '../../shared/fault.ts'
 import { limits } from '../../shared/limits.ts'
 import type { EngineContext } from '../context.ts'
 import { identify } from '../guest/identify.ts'
+import { bootNeed } from '../host/capacity.ts'
 import type { OperationHandle } from '../operations.ts'
 import type { EngineParts } from '../parts.ts'
 import type { VmRecord } from '../records.ts'
@@ -18,7 +18,7 @@ import type { Changes } from '../registry.ts'
 import { releaseCheckpoint } from '../restore/suspended-files.ts'
 import { failureOf, transition } from '../vm-states.ts'
 import { endError, untilEnd } from './guest-end.ts'
-import { confine, vmmOverheadBytes } from './limits-of-vm.ts'
+import { confine, startNeed } from './limits-of-vm.ts'
 import { endAllOf } from './release-vm.ts'
 import { ttlStarted } from './ttl-changes.ts'
 import { launchPlan } from './vm-plan.ts'
@@ -36,7 +36,8 @@ export async function bootVm(parts: EngineParts, id: string, handle: OperationHa
   const startMs = performance.now()
   const vm = await transition(context, id, 'start', cleared, 'start')
   try {
-    checkMemoryFor(vm.machine.memoryBytes + vmmOverheadBytes, `starting ${vm.name}`)
+    const need = startNeed(`starting ${vm.name}`, bootNeed(vm.machine.memoryBytes))
+    using _ = await parts.admission.admit(need, handle.signal)
     const { runtime, timings } = await spawn(parts, vm, handle)
     const booted = await reachAgent(parts, vm, runtime, handle)
     runtime.guest.publish(booted.session)

@@ -3,11 +3,11 @@ import type { Vm } from '../../api/vm.ts'
 import type { VmClone, VmCreate, VmPause, VmStop, VmUpdate } from '../../api/vm-create.ts'
 import { requireSpace } from '../../disk/space.ts'
 import { setLinks } from '../../fork/capture.ts'
-import { checkMemoryFor } from '../../memory/base.ts'
 import { asRametError, RametError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import type { Action, CallContext, ConsoleOptions, VmQuery } from '../contract.ts'
 import { linksUp, requireAgent } from '../guest/agentless.ts'
+import { bootNeed } from '../host/capacity.ts'
 import type { OperationHandle } from '../operations.ts'
 import { matchesLabels, paginate } from '../page.ts'
 import type { EngineParts } from '../parts.ts'
@@ -21,7 +21,7 @@ import { illegal, liveStates, next, type VmAction } from '../state.ts'
 import { awakened } from '../vm-states.ts'
 import { cloneRecord, makeClone } from './clone.ts'
 import { tailOf } from './console.ts'
-import { checkHostHolds, checkLimits, confine } from './limits-of-vm.ts'
+import { checkHostHolds, checkLimits, confine, startNeed } from './limits-of-vm.ts'
 import { ttlChanged } from './ttl-changes.ts'
 import { cutShort, killVm, pauseVm, removeVm, resumeVm, stopVm } from './vm-actions.ts'
 import { bootVm } from './vm-boot.ts'
@@ -55,7 +55,7 @@ export class VmService {
   }
 
   async create(request: VmCreate, call?: CallContext): Promise<Action<Vm>> {
-    const { context, images } = this.#parts
+    const { admission, context, images } = this.#parts
     if (request.name !== undefined) context.vms.checkFree(request.name)
     const image = images.find(request.image)
     const manifest = await images.manifest(image.id)
@@ -63,8 +63,8 @@ export class VmService {
     const vm = planVm(context, request, image, manifest)
     try {
       checkLimits(request.limits, vm.machine.memoryBytes)
-      checkHostHolds(vm.machine.memoryBytes)
-      if (request.start) checkMemoryFor(vm.machine.memoryBytes, `vm ${vm.name}`)
+      checkHostHolds(vm.machine.memoryBytes, context.readMemory)
+      if (request.start) admission.check(startNeed(`starting ${vm.name}`, bootNeed(vm.machine.memoryBytes)))
       await context.vms.create(vm)
     } catch (error) {
       context.seats.free(vm.seat)
