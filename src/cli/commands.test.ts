@@ -285,7 +285,13 @@ test('logs, stats, ports, images, events and doctor answer', async () => {
     vm: 'web',
     line: 'three',
   })
-  assert.match((await runCli(harness, ['stats'])).stdout, /web +50% +4 MiB +60 MiB +33 MiB/)
+  const stats = (await runCli(harness, ['stats'])).stdout
+  assert.match(stats, /web +50% +4 MiB +60 MiB +33 MiB/)
+  assert.match(stats, /\nfor new vms +512 MiB\n[\s\S]+\nCACHE +kernel\nheld +96 MiB\n[\s\S]+\nmisses by reclaim +2\n/)
+  assert.equal(JSON.parse((await runCli(harness, ['stats', '-o', 'json'])).stdout).length, 1)
+  assert.equal(JSON.parse((await runCli(harness, ['stats', '--host', '-o', 'json'])).stdout).cache.hits, 90)
+  assert.doesNotMatch((await runCli(harness, ['stats', 'web'])).stdout, /HOST/)
+  assert.equal((await runCli(harness, ['stats', '--host', 'web'])).code, 2)
   assert.equal((await runCli(harness, ['port', 'web', '80:8080'])).stdout, '127.0.0.1:8080\n')
   assert.match((await runCli(harness, ['port', 'web'])).stdout, /80 +127\.0\.0\.1:8080/)
   assert.equal((await runCli(harness, ['port', 'web', '80', '--rm'])).code, 0)

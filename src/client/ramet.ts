@@ -1,5 +1,6 @@
 import type { Event } from '../api/event.ts'
 import type { DoctorReport, HostInfo, Version } from '../api/host.ts'
+import type { HostStats } from '../api/host-stats.ts'
 import type { Tree } from '../api/tree.ts'
 import type { CallOptions } from './call-options.ts'
 import { connect, type RametOptions } from './connect.ts'
@@ -57,6 +58,11 @@ export class Ramet {
   /** The host and what it has left. @throws RametApiError */
   async host(options: CallOptions = {}): Promise<HostInfo> {
     return await this.#transport.json<HostInfo>({ path: '/v1/host', signal: options.signal })
+  }
+
+  /** Memory that vms can have, and what is held in memory that is free at the same time. @throws RametApiError */
+  async hostStats(options: CallOptions = {}): Promise<HostStats> {
+    return await this.#transport.json<HostStats>({ path: '/v1/host/stats', signal: options.signal })
   }
 
   /** What is slow or missing on the host, and the remedy. @throws RametApiError */

@@ -13,6 +13,7 @@ import type { OutputChannel } from '../api/exec-socket.ts'
 import type { FileEntry, FileEvent, FileMakeDirectory, FileRename, FileWriteOptions } from '../api/file.ts'
 import type { ForkRequest, ForkResult } from '../api/fork.ts'
 import type { DoctorReport, HostInfo } from '../api/host.ts'
+import type { HostStats } from '../api/host-stats.ts'
 import type { Image, ImageBuild, ImageImport } from '../api/image.ts'
 import type { VmLayers } from '../api/layers.ts'
 import type { Operation, OperationKind, OperationState } from '../api/operation.ts'
@@ -363,6 +364,7 @@ export interface MetricsSnapshot {
   vmmBytes: number
   /** memory of all resident bases, bytes */
   baseBytes: number
+  host: HostStats
   /** deepest disk chain of any vm */
   diskChainDepth: number
   /** what a restart found without an owner and removed, by kind (process, file, socket ...), since the daemon started */
@@ -382,6 +384,8 @@ export type Measurement =
 
 export interface HostMethods {
   hostInfo(): Promise<HostInfo>
+  /** Cheap: asks no guest. */
+  hostStats(): Promise<HostStats>
   doctor(): Promise<DoctorReport>
   /** What came from what: everything, or the ancestors and descendants of one. @throws NOT_FOUND */
   tree(ref?: string): Promise<Tree>

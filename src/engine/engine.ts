@@ -26,6 +26,7 @@ import { ForkService } from './fork/fork-service.ts'
 import { ExecService } from './guest/exec-service.ts'
 import { FileService } from './guest/file-service.ts'
 import { HostService } from './host/host-service.ts'
+import { readHostStats } from './host/host-stats.ts'
 import { LogSweep } from './host/log-sweep.ts'
 import { StatsReader } from './host/stats.ts'
 import { IdlePauses } from './idle/idle-pauses.ts'
@@ -118,6 +119,7 @@ export class LocalEngine implements Engine {
     await this.#verified
     await armed.stop()
     await settling.stop()
+    await this.#parts.admission.settled()
     await this.#parts.restores.stop()
     for (const runtime of runtimes.list()) await runtime.console.drain(runtime.qemu)
     await runtimes.release()
@@ -365,6 +367,10 @@ export class LocalEngine implements Engine {
 
   async unpublishPort(ref: string, guestPort: number) {
     await this.#parts.ports.unpublish(this.#vm(ref), guestPort)
+  }
+
+  hostStats() {
+    return readHostStats(this.#parts)
   }
 
   hostInfo() {

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { DoctorReport, HostInfo, Version } from '../api/host.ts'
+import type { HostStats } from '../api/host-stats.ts'
 import type { VmLayers } from '../api/layers.ts'
 import type { VmStats } from '../api/stats.ts'
 import type { Tree } from '../api/tree.ts'
 import { Harness } from './testing/harness.ts'
+
+const MiB = 1024 * 1024
 
 test('metrics say what the engine says, in seconds and bytes', async () => {
   await using harness = await Harness.start()
@@ -21,11 +24,27 @@ test('metrics say what the engine says, in seconds and bytes', async () => {
     `vm_private_bytes ${4 * 1024 * 1024}`,
     'orphans_reaped_total{kind="process"} 2',
     'disk_chain_depth 2',
+    `host_available_bytes ${768 * MiB}`,
+    `host_startable_bytes ${512 * MiB}`,
+    'starts_refused_total 1',
+    `cache_held_bytes ${96 * MiB}`,
+    `cache_lazy_free_bytes ${80 * MiB}`,
+    'cache_hit_ratio 0.9',
+    'cache_hits_total 90',
+    'cache_misses_total{reason="absent"} 8',
+    'cache_misses_total{reason="taken"} 2',
+    'cache_served_from_held_total 7',
+    `cache_gave_back_bytes_total ${16 * MiB}`,
     'http_request_duration_seconds_count{operation="createVm",status="201"} 1',
   ])
     assert.ok(bytes.toString().includes(`${line}\n`), line)
   const again = await harness.call('GET', '/metrics')
-  assert.ok(again.bytes.toString().includes('orphans_reaped_total{kind="process"} 2\n'), 'a counter is not doubled')
+  for (const line of [
+    'orphans_reaped_total{kind="process"} 2',
+    'cache_misses_total{reason="taken"} 2',
+    'cache_hits_total 90',
+  ])
+    assert.ok(again.bytes.toString().includes(`${line}\n`), `${line}: a counter is not doubled`)
 })
 
 test('restores are summed, and what they used of what was sent ahead is estimated by the sample of each', async () => {
@@ -72,6 +91,7 @@ test('host, doctor, tree, stats and version', async () => {
   await using harness = await Harness.start()
   await harness.call('POST', '/v1/vms', { body: { image: 'micro', name: 'web' } })
   assert.equal((await harness.call('GET', '/v1/host')).json<HostInfo>().cpus, 2)
+  assert.equal((await harness.call('GET', '/v1/host/stats')).json<HostStats>().cache?.lost, 2)
   assert.equal((await harness.call('GET', '/v1/host/doctor')).json<DoctorReport>().usable, true)
   assert.equal((await harness.call('GET', '/v1/tree')).json<Tree>().nodes.length, 1)
   assert.equal((await harness.call('GET', '/v1/vms/web/stats')).json<VmStats>().disk.chainDepth, 2)

@@ -7,6 +7,7 @@ import { templateStates } from '../api/template.ts'
 import { vmStates } from '../api/vm.ts'
 import type { Engine, Measurement, MetricsSnapshot } from '../engine/contract.ts'
 import { unreachable } from '../shared/assert.ts'
+import { hostMetrics } from './host-metrics.ts'
 
 const seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 
@@ -30,6 +31,8 @@ export class Metrics {
     new Gauge({ name: 'ramet_info', help: 'Version of Ramet.', labelNames: ['version'], registers }).set({ version }, 1)
     this.#addCounts()
     this.#addSizes()
+    const showHost = hostMetrics(this.#registry)
+    this.#show.push(({ host }) => showHost(host))
     this.#unsubscribe = engine.onMeasurement(this.#durations())
   }
 

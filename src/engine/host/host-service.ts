@@ -3,7 +3,6 @@ import { cpus, hostname } from 'node:os'
 import { capabilities, type DoctorReport, type HostInfo } from '../../api/host.ts'
 import type { Tree } from '../../api/tree.ts'
 import type { Finding } from '../../host/finding.ts'
-import { readMemoryInfo } from '../../host/meminfo.ts'
 import { probeHost } from '../../host/probe-host.ts'
 import { defaultUidRange } from '../../host/uids.ts'
 import { offerToQemu } from '../../qemu/process.ts'
@@ -16,6 +15,7 @@ import { inParallel } from '../mutex.ts'
 import type { Reaped } from '../recovery/reconcile.ts'
 import { liveStates } from '../state.ts'
 import { userOf } from '../vm/vm-plan.ts'
+import { readHostStats } from './host-stats.ts'
 import { diskStats, type StatsReader } from './stats.ts'
 import { around, lineage } from './tree.ts'
 
@@ -34,9 +34,9 @@ export class HostService {
   }
 
   async info(): Promise<HostInfo> {
-    const { context } = this.#parts
+    const { admission, context } = this.#parts
     const disk = await statfs(context.paths.dataDir)
-    const memory = readMemoryInfo()
+    const memory = admission.capacity
     const vms = context.vms.list()
     return {
       id: context.host.bootId,
@@ -47,7 +47,7 @@ export class HostService {
       accelerator: context.host.accelerator,
       cpus: cpus().length,
       memoryTotalBytes: memory.totalBytes,
-      memoryAvailableBytes: Math.max(0, memory.availableBytes - limits.hostReserveBytes),
+      memoryAvailableBytes: memory.startableBytes,
       diskTotalBytes: disk.blocks * disk.bsize,
       diskAvailableBytes: disk.bavail * disk.bsize,
       vmCount: vms.length,
@@ -129,6 +129,7 @@ export class HostService {
       vmmBytes: sum(footprints.map(({ overheadBytes }) => overheadBytes)),
       baseBytes: sum(templates.filter((template) => bases.isResident(template)).map(({ baseBytes }) => baseBytes)),
       diskChainDepth: Math.max(0, ...vms.map((vm) => (vm.disks.some((disk) => disk.base !== undefined) ? 2 : 0))),
+      host: await readHostStats(this.#parts),
       orphansReaped: this.reaped,
     }
   }

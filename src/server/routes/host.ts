@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { capabilities, DoctorReport, Health, HostInfo, Version } from '../../api/host.ts'
+import { HostStats } from '../../api/host-stats.ts'
 import { VmLayers } from '../../api/layers.ts'
 import { Ref } from '../../api/primitives.ts'
 import { VmStats } from '../../api/stats.ts'
@@ -76,6 +77,16 @@ export const hostRoutes: Route[] = [
     answer: { status: 200, schema: HostInfo },
     errors: [],
     handle: ({ engine }) => engine.hostInfo(),
+  }),
+  valueRoute({
+    operationId: 'getHostStats',
+    method: 'GET',
+    path: '/v1/host/stats',
+    tag: 'host',
+    summary: 'Memory that vms can have, and what is held in memory that is free',
+    answer: { status: 200, schema: HostStats },
+    errors: [],
+    handle: ({ engine }) => engine.hostStats(),
   }),
   valueRoute({
     operationId: 'getDoctorReport',

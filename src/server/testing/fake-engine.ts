@@ -3,6 +3,7 @@ import type { Exec, ExecStart } from '../../api/exec.ts'
 import type { FileEntry, FileEvent } from '../../api/file.ts'
 import { type ForkRequest, type ForkResult, frozenAtFork } from '../../api/fork.ts'
 import type { DoctorReport, HostInfo } from '../../api/host.ts'
+import type { HostStats } from '../../api/host-stats.ts'
 import type { Image, ImageImport } from '../../api/image.ts'
 import type { VmLayers } from '../../api/layers.ts'
 import type { OperationKind } from '../../api/operation.ts'
@@ -437,6 +438,21 @@ export class FakeEngine extends FakeSnapshots implements Engine {
     }
   }
 
+  async hostStats(): Promise<HostStats> {
+    return {
+      at: now(),
+      memory: {
+        ...{ totalBytes: 1024 * MiB, availableBytes: 768 * MiB, freeBytes: 300 * MiB, reserveBytes: 256 * MiB },
+        ...{ promisedBytes: 0, startableBytes: 512 * MiB, refusedCount: 1 },
+      },
+      cache: {
+        ...{ kind: 'kernel', heldBytes: 96 * MiB, freeHeldBytes: 96 * MiB, lazyFreeBytes: 80 * MiB },
+        ...{ capacityBytes: 512 * MiB, hits: 90, misses: 8, lost: 2, hitRatio: 0.9, puts: 800, refused: 0 },
+        ...{ replaced: 5, servedFromHeldCount: 7, gaveBackBytes: 16 * MiB },
+      },
+    }
+  }
+
   async doctor(): Promise<DoctorReport> {
     return { usable: true, checks: [{ id: 'kvm', title: 'KVM', verdict: 'slow', detail: 'guests hang' }] }
   }
@@ -465,6 +481,7 @@ export class FakeEngine extends FakeSnapshots implements Engine {
       sharedBytes: 60 * MiB,
       vmmBytes: 33 * MiB,
       baseBytes: 64 * MiB,
+      host: await this.hostStats(),
       diskChainDepth: 2,
       orphansReaped: { process: 2 },
     }
