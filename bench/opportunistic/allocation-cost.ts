@@ -3,8 +3,8 @@ import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } fr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FramePool, handleWords } from '../../src/opportunistic/frame-pool.ts'
-import { KeyIndex } from '../../src/opportunistic/key-index.ts'
 import { LinkedList } from '../../src/opportunistic/linked-list.ts'
+import { RecordTable } from '../../src/opportunistic/record-table.ts'
 import { quantile } from '../summary.ts'
 
 export interface AllocationCost {
@@ -88,18 +88,17 @@ function cleanByList(rounds: number): AllocationCost {
 function listEviction(): () => number {
   const order = new LinkedList(new Int32Array(LinkedList.wordCount(frameCount)))
   order.clear()
-  const keys = new Float64Array(frameCount)
-  const index = new KeyIndex(frameCount, keys, 1)
+  const table = new RecordTable(frameCount)
   for (let slot = 0; slot < frameCount; slot += 1) {
     order.addLast(slot)
-    index.set(scatter(slot), slot)
+    table.add(scatter(slot), slot)
   }
   let next = frameCount
   return () => {
     const slot = order.first
     order.remove(slot)
-    index.delete(keys[slot] as number)
-    index.set(scatter(next), slot)
+    table.remove(slot)
+    table.add(scatter(next), slot)
     order.addLast(slot)
     next += 1
     return slot

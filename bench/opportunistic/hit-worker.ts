@@ -1,7 +1,7 @@
 /** The thread of `hit-cost.ts`. */
 import { parentPort, workerData } from 'node:worker_threads'
 import type { OpportunisticCache } from '../../src/opportunistic/cache.ts'
-import { KeyIndex } from '../../src/opportunistic/key-index.ts'
+import { RecordTable } from '../../src/opportunistic/record-table.ts'
 import { makeCache } from '../../src/opportunistic/testing/realisations.ts'
 import type { HitSeries, HitTimes } from './hit-cost.ts'
 
@@ -17,10 +17,10 @@ const reads = Math.floor(roundBytes / blockBytes)
 const into = Buffer.alloc(blockBytes)
 const plain = Buffer.allocUnsafeSlow(setBytes).fill(0x5a)
 const other = Buffer.allocUnsafeSlow(setBytes).fill(0x5a)
-const index = new KeyIndex(count, new Float64Array(count), 1)
+const table = new RecordTable(count)
 const { cache } = makeCache(kind, count, blockBytes)
 for (let key = 0; key < count; key += 1) {
-  index.set(key, key)
+  table.add(key, key)
   cache.put(key, plain.subarray(0, blockBytes))
 }
 
@@ -41,7 +41,7 @@ function copyAll(order: Int32Array): void {
 
 function copyIndexed(order: Int32Array): void {
   for (const key of order) {
-    const slot = index.find(key)
+    const slot = table.slotOf(table.find(key))
     other.copy(into, 0, slot * blockBytes, (slot + 1) * blockBytes)
   }
 }

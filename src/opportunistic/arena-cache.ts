@@ -35,14 +35,12 @@ export class ArenaCache extends SlotCache {
     return slots.length * this.blockBytes
   }
 
-  protected copySlot(slot: number, length: number, into: Buffer, at: number): boolean {
-    // Not in the page, where it would cancel the release.
-    this.touch(slot)
-    return this.#arena.read(slot, length, this.records, this.ownAt(slot), into, at)
+  protected copySlot(slot: number, ownAt: number, length: number, into: Buffer, at: number): boolean {
+    return this.#arena.read(slot, length, this.records, ownAt, into, at)
   }
 
-  protected fillSlot(slot: number, bytes: Uint8Array): boolean {
-    this.#arena.fill(slot, bytes, this.records, this.ownAt(slot))
+  protected fillSlot(slot: number, ownAt: number, bytes: Uint8Array): boolean {
+    this.#arena.fill(slot, bytes, this.records, ownAt)
     return true
   }
 
@@ -56,11 +54,11 @@ export class ArenaCache extends SlotCache {
     }
   }
 
-  /** Looks at the next slot. @returns it, or -1 when it is passed over this time */
+  /** Looks at the next slot. @returns it, or -1 when it is passed over this time: that it was read is not written into the page, where it would cancel the release */
   #pass(): number {
     const slot = this.#hand
     this.#hand = (slot + 1) % this.slotCount
-    return this.useTouch(slot) ? -1 : slot
+    return this.isFilled(slot) && this.useTouch(slot) ? -1 : slot
   }
 
   protected takeable(heldBytes: number): number {

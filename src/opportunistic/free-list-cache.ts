@@ -27,20 +27,20 @@ export class FreeListCache extends SlotCache {
     return 0
   }
 
-  protected copySlot(slot: number, length: number, into: Buffer, at: number): boolean {
-    return this.#pool.read(this.records, this.ownAt(slot), into, at, length)
+  protected copySlot(_slot: number, ownAt: number, length: number, into: Buffer, at: number): boolean {
+    return this.#pool.read(this.records, ownAt, into, at, length)
   }
 
-  protected fillSlot(slot: number, bytes: Uint8Array): boolean {
+  protected fillSlot(_slot: number, ownAt: number, bytes: Uint8Array): boolean {
     const frame = this.#pool.take()
     if (frame < 0) return false
     this.#pool.write(frame, bytes)
-    this.#pool.publish(frame, this.records, this.ownAt(slot))
+    this.#pool.publish(frame, this.records, ownAt)
     return true
   }
 
-  protected emptySlot(slot: number): void {
-    this.#pool.giveUp(this.records, this.ownAt(slot))
+  protected emptySlot(_slot: number, ownAt: number): void {
+    this.#pool.giveUp(this.records, ownAt)
   }
 
   /** In turn, as in the pool, and with its second chances. */

@@ -44,7 +44,7 @@ export class LruCache extends SlotCache {
     return given
   }
 
-  protected copySlot(slot: number, length: number, into: Buffer, at: number): boolean {
+  protected copySlot(slot: number, _ownAt: number, length: number, into: Buffer, at: number): boolean {
     const piece = this.#pieces[Math.floor(slot / this.#slotsPerPiece)] as Buffer
     const from = (slot % this.#slotsPerPiece) * this.blockBytes
     piece.copy(into, at, from, from + length)
@@ -53,7 +53,7 @@ export class LruCache extends SlotCache {
     return true
   }
 
-  protected fillSlot(slot: number, bytes: Uint8Array): boolean {
+  protected fillSlot(slot: number, _ownAt: number, bytes: Uint8Array): boolean {
     const at = Math.floor(slot / this.#slotsPerPiece)
     this.#pieces[at] ??= Buffer.allocUnsafeSlow(this.#slotsPerPiece * this.blockBytes)
     this.#pieces[at].set(bytes, (slot % this.#slotsPerPiece) * this.blockBytes)

@@ -1,24 +1,14 @@
 import { assert } from '../shared/assert.ts'
 import type { CacheFigures, CacheKind, Key, OpportunisticCache } from './cache.ts'
-import { KeyIndex } from './key-index.ts'
-
-/**
- * What is known of a slot lies together in one record of 32 bytes, half a line of the processor's cache: words are its key (two), the
- * block's length, whether it was read, and four for the realisation.
- */
-const recordWords = 8
-const lengthWord = 2
-const touchedWord = 3
-const ownWord = 4
+import { lengthWord, maxSlots, ownWord, RecordTable, touchedWord } from './record-table.ts'
 
 /** What all realisations have in common: a block has a slot, a key leads to it, and what happens is counted. */
 export abstract class SlotCache implements OpportunisticCache {
   abstract readonly kind: CacheKind
   readonly blockBytes: number
   readonly slotCount: number
-  readonly #index: KeyIndex
-  /** of each slot; undefined where it is empty */
-  readonly #keys: (Key | undefined)[]
+  readonly #table: RecordTable
+  /** where the realisation has three words for each block, from `ownAt` on */
   protected readonly records: Int32Array
   /** empty slots, the next one on top */
   readonly #empty: Int32Array
@@ -30,12 +20,11 @@ export abstract class SlotCache implements OpportunisticCache {
 
   protected constructor(blockBytes: number, slotCount: number) {
     assert(blockBytes > 0 && blockBytes % 4096 === 0, 'blocks are whole pages')
-    assert(slotCount > 0 && slotCount < 2 ** 30, 'a cache has slots')
+    assert(slotCount > 0 && slotCount <= maxSlots, 'a cache has slots')
     this.blockBytes = blockBytes
     this.slotCount = slotCount
-    this.records = new Int32Array(slotCount * recordWords)
-    this.#index = new KeyIndex(slotCount, new Float64Array(this.records.buffer), recordWords / 2)
-    this.#keys = new Array<Key | undefined>(slotCount).fill(undefined)
+    this.#table = new RecordTable(slotCount)
+    this.records = this.#table.words
     this.#empty = new Int32Array(slotCount)
     for (let at = 0; at < slotCount; at += 1) this.#empty[at] = slotCount - 1 - at
     this.#emptyCount = slotCount
@@ -43,11 +32,11 @@ export abstract class SlotCache implements OpportunisticCache {
   }
 
   /** Copies a slot's block and says whether the copy is whole. It was filled, and `into` has room. */
-  protected abstract copySlot(slot: number, length: number, into: Buffer, at: number): boolean
+  protected abstract copySlot(slot: number, ownAt: number, length: number, into: Buffer, at: number): boolean
   /** Takes the bytes into an empty slot. @returns false when there is no memory for it */
-  protected abstract fillSlot(slot: number, bytes: Uint8Array): boolean
+  protected abstract fillSlot(slot: number, ownAt: number, bytes: Uint8Array): boolean
   /** The slot's block is not wanted any more. */
-  protected abstract emptySlot(slot: number): void
+  protected abstract emptySlot(slot: number, ownAt: number): void
   /** Which block gives way when all slots are filled; -1 when there is no slot at all. */
   protected abstract victim(): number
   /** What others can take, of so many bytes held. */
@@ -56,14 +45,16 @@ export abstract class SlotCache implements OpportunisticCache {
   abstract giveBack(bytes: number): number
 
   read(key: Key, into: Buffer, at = 0): number | undefined {
-    const slot = this.#index.find(key)
-    if (slot < 0) {
+    const record = this.#table.find(key)
+    if (record < 0) {
       this.#counts.misses += 1
       return undefined
     }
-    const length = this.records[slot * recordWords + lengthWord] as number
+    const slot = this.#table.slotOf(record)
+    const length = this.records[record + lengthWord] as number
     assert(at >= 0 && at + length <= into.length, 'the reader has room for the block')
-    if (this.copySlot(slot, length, into, at)) {
+    this.records[record + touchedWord] = 1
+    if (this.copySlot(slot, record + ownWord, length, into, at)) {
       this.#counts.hits += 1
       return length
     }
@@ -75,7 +66,7 @@ export abstract class SlotCache implements OpportunisticCache {
   }
 
   has(key: Key): boolean {
-    return this.#index.find(key) >= 0
+    return this.#table.find(key) >= 0
   }
 
   put(key: Key, bytes: Uint8Array): boolean {
@@ -86,22 +77,17 @@ export abstract class SlotCache implements OpportunisticCache {
     }
     this.drop(key)
     const slot = this.#takeSlot()
-    if (slot < 0 || !this.fillSlot(slot, bytes)) {
-      if (slot >= 0) this.#giveSlot(slot)
+    if (slot < 0 || !this.#fill(key, slot, bytes)) {
       this.#counts.refused += 1
       return false
     }
-    this.#index.set(key, slot)
-    this.#keys[slot] = key
-    this.records[slot * recordWords + lengthWord] = bytes.length
-    this.records[slot * recordWords + touchedWord] = 0
     this.#counts.puts += 1
     return true
   }
 
   drop(key: Key): void {
-    const slot = this.#index.find(key)
-    if (slot >= 0) this.#vacate(slot)
+    const record = this.#table.find(key)
+    if (record >= 0) this.#vacate(this.#table.slotOf(record))
   }
 
   figures(): CacheFigures {
@@ -121,25 +107,21 @@ export abstract class SlotCache implements OpportunisticCache {
     this.release()
   }
 
-  /** Where the realisation's four words of a slot are, in `records`. */
+  /** Where the realisation's words of a filled slot are, in `records`, until the next block is put or goes. */
   protected ownAt(slot: number): number {
-    return slot * recordWords + ownWord
+    return this.#table.recordOf(slot) + ownWord
   }
 
-  protected touch(slot: number): void {
-    this.records[slot * recordWords + touchedWord] = 1
-  }
-
-  /** Whether a slot's block was read since this was asked last. */
+  /** Whether a filled slot's block was read since this was asked last. */
   protected useTouch(slot: number): boolean {
-    const at = slot * recordWords + touchedWord
+    const at = this.#table.recordOf(slot) + touchedWord
     const wasTouched = this.records[at] === 1
     this.records[at] = 0
     return wasTouched
   }
 
   protected isFilled(slot: number): boolean {
-    return this.#keys[slot] !== undefined
+    return this.#table.has(slot)
   }
 
   /** Lets a block go that nobody asked for. */
@@ -166,17 +148,25 @@ export abstract class SlotCache implements OpportunisticCache {
     return this.#empty[this.#emptyCount] as number
   }
 
+  /** The slot is empty again when it fails. */
+  #fill(key: Key, slot: number, bytes: Uint8Array): boolean {
+    const record = this.#table.add(key, slot)
+    this.records[record + lengthWord] = bytes.length
+    this.records[record + touchedWord] = 0
+    if (this.fillSlot(slot, record + ownWord, bytes)) return true
+    this.#table.remove(slot)
+    this.#giveSlot(slot)
+    return false
+  }
+
   #giveSlot(slot: number): void {
     this.#empty[this.#emptyCount] = slot
     this.#emptyCount += 1
   }
 
   #vacate(slot: number): void {
-    const key = this.#keys[slot]
-    assert(key !== undefined, 'only a filled slot is emptied')
-    this.#index.delete(key)
-    this.#keys[slot] = undefined
-    this.emptySlot(slot)
+    this.emptySlot(slot, this.ownAt(slot))
+    this.#table.remove(slot)
     this.#giveSlot(slot)
   }
 }

@@ -39,7 +39,7 @@ describe(`readers, fillers and takers at once (RAMET_SEED=${seed})`, { timeout: 
 
   it('kernel: taken because memory is short', async (t) => {
     const taking = { what: 'memory', bytes: 256 * MiB } as const
-    const blocks = { blockCount: (256 * MiB) / 4096, accepted: accepted / 10 }
+    const blocks = { blockCount: (256 * MiB) / 4096 }
     const pressed = await stressWithin(440 * MiB, { ...many, ...blocks, kind: 'kernel', taking })
     assert.ok(pressed !== undefined, 'this campaign needs a control group with a limit on memory')
     t.diagnostic(JSON.stringify(pressed))
