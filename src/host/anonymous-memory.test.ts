@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { advice, memoryCalls } from './anonymous-memory.ts'
+import { memoryCalls } from './anonymous-memory.ts'
 import { readFreeMemory } from './free-memory.ts'
+import { advice } from './memory-calls.ts'
 
 const MiB = 1024 * 1024
 

@@ -1,6 +1,6 @@
 /** Whether this kernel lets memory be in use and free at once: tried out, since versions and substitutes of Linux differ. */
 import { readdirSync, readFileSync } from 'node:fs'
-import { advice, type MemoryCalls } from '../host/anonymous-memory.ts'
+import { advice, type MemoryCalls } from '../host/memory-calls.ts'
 import { parseMappingLine } from '../host/proc-maps.ts'
 import { errnoOf } from '../shared/errors.ts'
 import { mapForRelease } from './kernel-arena.ts'

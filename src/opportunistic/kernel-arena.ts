@@ -1,4 +1,4 @@
-import { type AnonymousMemory, advice, type MemoryCalls } from '../host/anonymous-memory.ts'
+import { type AnonymousMemory, advice, type MemoryCalls } from '../host/memory-calls.ts'
 import { assert } from '../shared/assert.ts'
 import { limits } from '../shared/limits.ts'
 import { fenceLoads, isSame, raise, setGeneration } from './generation.ts'

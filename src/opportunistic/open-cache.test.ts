@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
-import { advice, type MemoryCalls, memoryCalls } from '../host/anonymous-memory.ts'
+import { memoryCalls } from '../host/anonymous-memory.ts'
 import { errnoError } from '../host/libc.ts'
+import { advice, type MemoryCalls } from '../host/memory-calls.ts'
 import { limits } from '../shared/limits.ts'
 import { arenaObstacle, arenaReadings } from './arena-trial.ts'
 import { FramePool } from './frame-pool.ts'
@@ -41,6 +43,12 @@ function kernelThat(changed: (what: number) => 'refuses' | 'ignores' | 'drops' |
   return { loadCalls: async () => calls }
 }
 
+/** One warning, which says what it is about. */
+function assertOnly(warnings: readonly string[], about: RegExp): void {
+  assert.equal(warnings.length, 1)
+  assert.match(warnings[0] ?? '', about)
+}
+
 const plain = { kind: 'lru', capacityBytes: limits.boundedCacheBytes }
 
 test('this host: a cache that the kernel may take from, without a warning', async () => {
@@ -56,17 +64,33 @@ test('without the library for system calls: a plain one, small, with one warning
   ])
 })
 
+test('where the library is really not there, all of this can be loaded, and falls back', () => {
+  const script = `
+    import { registerHooks } from 'node:module'
+    const missing = Object.assign(new Error('not installed'), { code: 'ERR_MODULE_NOT_FOUND' })
+    registerHooks({ resolve(name, context, next) { if (name === 'koffi') throw missing; return next(name, context) } })
+    const { openCache } = await import('${import.meta.resolve('./open-cache.ts')}')
+    const say = (_, text) => console.log(text)
+    const cache = await openCache({ capacityBytes: 2 ** 24, blockBytes: 4096, log: { warn: say } })
+    console.log(cache.kind, cache.put(1, Buffer.from('works')), cache.read(1, Buffer.alloc(4096)))`
+  const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })
+  assert.equal(
+    output,
+    'the library for system calls (koffi) cannot be loaded (ERR_MODULE_NOT_FOUND): ' +
+      'the cache is a plain one of 16 MiB that nobody else can use\nlru true 5\n',
+  )
+})
+
 test('MADV_FREE refused', async () => {
   const { warnings, ...rest } = await openOn(kernelThat((what) => (what === advice.free ? 'refuses' : undefined)))
   assert.deepEqual(rest, plain)
-  assert.equal(warnings.length, 1)
-  assert.match(warnings[0] ?? '', /refuses MADV_FREE \(EINVAL\)/)
+  assertOnly(warnings, /refuses MADV_FREE \(EINVAL\)/)
 })
 
 test('MADV_FREE that takes at once, as kernels before 4.12 without swap do', async () => {
   const { warnings, ...rest } = await openOn(kernelThat((what) => (what === advice.free ? 'drops' : undefined)))
   assert.deepEqual(rest, plain)
-  assert.match(warnings.join(), /takes pages at once/)
+  assertOnly(warnings, /takes pages at once/)
 })
 
 test('MADV_FREE that does nothing, as a substitute of Linux may', async () => {
@@ -74,7 +98,7 @@ test('MADV_FREE that does nothing, as a substitute of Linux may', async () => {
     kernelThat((what) => (what === advice.free || what === advice.pageOut ? 'ignores' : undefined)),
   )
   assert.deepEqual(rest, plain)
-  assert.match(warnings.join(), /does not take pages/)
+  assertOnly(warnings, /does not take pages/)
 })
 
 test('a kernel too old to take pages on request is believed', async () => {
@@ -89,7 +113,7 @@ test('huge pages forced on: a cache that the kernel may take from, if they are s
   const deaf = kernelThat((what) => (what === advice.noHugePages ? 'ignores' : undefined))
   const { warnings, ...rest } = await openOn({ ...deaf, readings: forced })
   assert.deepEqual(rest, plain)
-  assert.match(warnings.join(), /huge pages are forced on/)
+  assertOnly(warnings, /huge pages are forced on/)
   const without = kernelThat((what) => (what === advice.noHugePages ? 'refuses' : undefined))
   assert.equal((await openOn({ ...without, readings: { ...forced, hugePages: () => [] } })).kind, 'kernel')
   assert.equal((await openOn({ ...without, readings: forced })).kind, 'lru')
@@ -105,8 +129,7 @@ test('a control group smaller than the cache: a smaller one, with one warning', 
 test('a control group with room for a few blocks only: a plain one within it, with one warning', async () => {
   const { kind, capacityBytes, warnings } = await openOn({ memoryLimitBytes: () => MiB })
   assert.deepEqual({ kind, capacityBytes }, { kind: 'lru', capacityBytes: MiB / 2 })
-  assert.equal(warnings.length, 1)
-  assert.match(warnings[0] ?? '', /room for 8 blocks only/)
+  assertOnly(warnings, /room for 8 blocks only/)
 })
 
 test('a host that is short of address space', async () => {
@@ -121,7 +144,7 @@ test('a host that is short of address space', async () => {
   }
   const { warnings, ...rest } = await openOn({ loadCalls: async () => full })
   assert.deepEqual(rest, plain)
-  assert.match(warnings.join(), /512 MiB cannot be mapped \(ENOMEM\)/)
+  assertOnly(warnings, /512 MiB cannot be mapped \(ENOMEM\)/)
   assert.equal(calls, 2)
 })
 

@@ -1,4 +1,4 @@
-import type { MemoryCalls } from '../host/anonymous-memory.ts'
+import type { MemoryCalls } from '../host/memory-calls.ts'
 import { ownMemoryLimitBytes } from '../host/memory-limit.ts'
 import { assert } from '../shared/assert.ts'
 import { errnoOf } from '../shared/errors.ts'

@@ -1,4 +1,5 @@
-import { advice, memoryCalls } from '../../host/anonymous-memory.ts'
+import { memoryCalls } from '../../host/anonymous-memory.ts'
+import { advice } from '../../host/memory-calls.ts'
 import { ArenaCache } from '../arena-cache.ts'
 import type { CacheKind, OpportunisticCache } from '../cache.ts'
 import { FramePool } from '../frame-pool.ts'

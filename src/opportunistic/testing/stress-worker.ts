@@ -1,6 +1,7 @@
 /** One thread of `stress.ts`. */
 import { workerData } from 'node:worker_threads'
-import { advice, memoryCalls } from '../../host/anonymous-memory.ts'
+import { memoryCalls } from '../../host/anonymous-memory.ts'
+import { advice } from '../../host/memory-calls.ts'
 import { ArenaCache } from '../arena-cache.ts'
 import type { OpportunisticCache } from '../cache.ts'
 import { FramePool, handleWords } from '../frame-pool.ts'
