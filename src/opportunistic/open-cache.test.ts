@@ -8,6 +8,7 @@ import { limits } from '../shared/limits.ts'
 import { arenaObstacle, arenaReadings } from './arena-trial.ts'
 import { FramePool } from './frame-pool.ts'
 import { type CacheHost, cacheHost, type OpenCacheOptions, openCache } from './open-cache.ts'
+import { openWithin } from './testing/under-pressure.ts'
 
 const MiB = 1024 * 1024
 const blockBytes = 64 * 1024
@@ -124,6 +125,17 @@ test('a control group smaller than the cache: a smaller one, with one warning', 
   assert.deepEqual({ kind, capacityBytes }, { kind: 'kernel', capacityBytes: 50 * MiB })
   assert.deepEqual(warnings, ['the control group of this process has 100 MiB: the cache has 50 MiB instead of 512 MiB'])
   assert.deepEqual((await openOn({ memoryLimitBytes: () => 512 * MiB })).warnings, [])
+})
+
+test('a process that really has less memory than the cache: half of it, which is filled and nobody is killed', async (t) => {
+  const opened = await openWithin(256 * MiB, { capacityBytes: 512 * MiB, blockBytes })
+  if (opened === undefined) {
+    t.diagnostic('no limit on memory can be set here')
+    return
+  }
+  const { kind, roomBytes, warnings } = opened.result
+  assert.deepEqual([kind, roomBytes, opened.oomKillCount], ['kernel', 128 * MiB, 0])
+  assertOnly(warnings, /has 256 MiB: the cache has 128 MiB instead of 512 MiB/)
 })
 
 test('a control group with room for a few blocks only: a plain one within it, with one warning', async () => {
