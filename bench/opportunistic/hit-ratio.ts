@@ -1,4 +1,5 @@
 /** How often a block is there when it is asked for again, over the size of the cache. */
+import { BlockCache } from '../../src/checkpoint/serve/block-cache.ts'
 import { memoryCalls } from '../../src/host/anonymous-memory.ts'
 import { ArenaCache } from '../../src/opportunistic/arena-cache.ts'
 import type { Key, OpportunisticCache } from '../../src/opportunistic/cache.ts'
@@ -28,13 +29,38 @@ export interface OptionEffect {
 
 /** The order of blocks counts, their content does not: one page stands for each. */
 const blockBytes = 4096
-const parts = [0.05, 0.1, 0.25, 0.5, 0.75, 1]
+const parts = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1]
 
-const makers: Record<string, (blocks: number) => OpportunisticCache> = {
-  'free-list': (blocks) => freeList(blocks, 0),
-  'free-list, second chances': (blocks) => freeList(blocks, 8),
-  kernel: (blocks) => new ArenaCache(new KernelArena(memoryCalls, { slotCount: blocks, slotBytes: blockBytes })),
-  lru: (blocks) => new LruCache({ capacityBytes: blocks * blockBytes, blockBytes }),
+type Read = (key: Key, isFill: boolean) => boolean
+
+/** Caches, and how they are used: in all but the last a block that was missed is put, whoever asked for it. */
+const makers: Record<string, (blocks: number) => { cache: OpportunisticCache; read: Read }> = {
+  'free-list': (blocks) => keepingAll(freeList(blocks, 0)),
+  'free-list, second chances': (blocks) => keepingAll(freeList(blocks, 8)),
+  kernel: (blocks) => keepingAll(arena(blocks)),
+  lru: (blocks) => keepingAll(new LruCache({ capacityBytes: blocks * blockBytes, blockBytes })),
+  'kernel, as the page server uses it': (blocks) => asPageServer(arena(blocks)),
+}
+
+function arena(slotCount: number): OpportunisticCache {
+  return new ArenaCache(new KernelArena(memoryCalls, { slotCount, slotBytes: blockBytes }))
+}
+
+function keepingAll(cache: OpportunisticCache) {
+  return { cache, read: (key: Key) => readThrough(cache, key) }
+}
+
+function asPageServer(cache: OpportunisticCache) {
+  const blocks = new BlockCache(cache)
+  const read = (key: Key, isFill: boolean) => {
+    const name = `${key}`
+    const there = isFill ? blocks.copy(name, blockBytes, false) : blocks.take(name, blockBytes)
+    if (there !== undefined) return true
+    if (isFill) blocks.putOfFill(name, content)
+    else blocks.put(name, content)
+    return false
+  }
+  return { cache, read }
 }
 
 function freeList(frameCount: number, secondChances: number): OpportunisticCache {
@@ -47,8 +73,10 @@ export function measureHitRatios({ passes }: Trace): HitRatio[] {
   const distinct = new Set(passes.flatMap(({ keys }) => keys)).size
   return parts.flatMap((part) =>
     Object.entries(makers).map(([name, make]) => {
-      const cache = make(Math.max(1, Math.round(distinct * part)))
-      const hits = passes.map(({ keys }) => keys.filter((key) => readThrough(cache, key)).length)
+      const { cache, read } = make(Math.max(1, Math.round(distinct * part)))
+      const hits = passes.map(
+        ({ keys, fillFrom = keys.length }) => keys.filter((key, at) => read(key, at >= fillFrom)).length,
+      )
       cache.close()
       const reads = passes.reduce((sum, { keys }) => sum + keys.length, 0)
       return {

@@ -1,4 +1,5 @@
 import { loadavg } from 'node:os'
+import type { Key } from '../../src/opportunistic/cache.ts'
 import { kinds } from '../../src/opportunistic/testing/realisations.ts'
 import { type StressResult, stress } from '../../src/opportunistic/testing/stress.ts'
 import { type MachineFacts, machineFacts } from '../machine-facts.ts'
@@ -7,6 +8,7 @@ import { type AllocationCosts, measureAllocations } from './allocation-cost.ts'
 import { type HitCost, measureHits } from './hit-cost.ts'
 import { type HitRatio, measureHitRatios, measureOptions, type OptionEffect } from './hit-ratio.ts'
 import { judgeOpportunistic } from './opportunistic-verdicts.ts'
+import { recordTrace } from './record-trace.ts'
 import type { Trace } from './trace.ts'
 import { measureStarts, type VmStarts } from './vm-start.ts'
 
@@ -14,7 +16,8 @@ export interface OpportunisticBenchOptions {
   rounds: number
   reads: number
   runs: number
-  trace: Trace
+  /** for the hit ratio; `recorded` in this run, from real restores; undefined: none */
+  trace: Trace | 'recorded' | undefined
   signal: AbortSignal
   say(text: string): void
 }
@@ -35,8 +38,15 @@ export interface OpportunisticReport extends OpportunisticMeasured {
   machine: MachineFacts
   /** load of the last minute, after each part */
   loads: Record<string, number>
-  trace: string
+  trace?: TraceFacts
   verdicts: Verdict[]
+}
+
+export interface TraceFacts {
+  source: string
+  passes: { name: string; reads: number; ofTheFill: number; blocks: number }[]
+  /** different ones in all passes */
+  blocks: number
 }
 
 const MiB = 1024 * 1024
@@ -66,7 +76,9 @@ export async function benchOpportunistic(options: OpportunisticBenchOptions): Pr
       hits.push(await part(`${name}: ${kind}`, () => measureHits({ kind, setBytes, blockBytes, rounds })))
   }
   const allocations = await part('allocations', () => measureAllocations(Math.ceil(rounds / 10)))
-  const ratios = await part('hit ratio over size', () => measureHitRatios(trace))
+  const traced =
+    trace === 'recorded' ? await part('three restores, recorded', () => recordTrace({ signal, say })) : trace
+  const ratios = traced === undefined ? [] : await part('hit ratio over size', () => measureHitRatios(traced))
   const effects = await part('cap and second chances', measureOptions)
   const starts = runs === 0 ? undefined : await part('starts of a vm', () => measureStarts(runs, signal))
   const stressed: StressResult[] = []
@@ -80,5 +92,17 @@ export async function benchOpportunistic(options: OpportunisticBenchOptions): Pr
     tornReads: stressed.reduce((sum, { torn }) => sum + torn, 0),
     ...(starts === undefined ? {} : { starts }),
   }
-  return { machine, loads, trace: trace.source, ...measured, verdicts: judgeOpportunistic(measured) }
+  const facts = traced === undefined ? {} : { trace: factsOf(traced) }
+  return { machine, loads, ...facts, ...measured, verdicts: judgeOpportunistic(measured) }
+}
+
+function factsOf({ source, passes }: Trace): TraceFacts {
+  const blocksOf = (keys: readonly Key[]) => new Set(keys).size
+  return {
+    source,
+    passes: passes.map(({ name, keys, fillFrom = keys.length }) => ({
+      ...{ name, reads: keys.length, ofTheFill: keys.length - fillFrom, blocks: blocksOf(keys) },
+    })),
+    blocks: blocksOf(passes.flatMap(({ keys }) => keys)),
+  }
 }

@@ -46,7 +46,8 @@ test('one torn read is one too many', () => {
 
 test('options are read before anything is begun', () => {
   const { rounds, reads, runs, trace } = parseOpportunistic({})
-  assert.deepEqual([rounds, reads, runs, trace.source], [100, 1_000_000, 20, 'synthetic'])
+  assert.deepEqual([rounds, reads, runs, trace], [40, 1_000_000, 12, 'recorded'])
+  assert.equal(parseOpportunistic({ trace: 'none' }).trace, undefined)
   for (const bad of [{ rounds: '0' }, { reads: 'x' }, { runs: '-1' }, { trace: '/nonexistent' }, { trace: '' }])
     assert.throws(() => parseOpportunistic(bad), UsageError)
 })

@@ -1,12 +1,19 @@
-/** Which blocks were asked for, in order: of recorded restores, or made up. */
+/** Which blocks were asked for, in order. */
 import { readFileSync } from 'node:fs'
 import type { Key } from '../../src/opportunistic/cache.ts'
 import { UsageError } from '../arguments.ts'
 
 export interface Trace {
-  /** where it is from; `synthetic` was made up here */
+  /** where it is from */
   source: string
-  passes: { name: string; keys: Key[] }[]
+  passes: Pass[]
+}
+
+export interface Pass {
+  name: string
+  keys: Key[]
+  /** keys from here on were asked for by nobody: the fill brings them by itself; all were when left out */
+  fillFrom?: number
 }
 
 const maxKeys = 50_000_000
@@ -45,44 +52,4 @@ export function parseTrace(text: string): Trace['passes'] {
   }
   if (count === 0) throw new UsageError('--trace: there is no key in it')
   return passes
-}
-
-const blockCount = 4096
-const workingPart = 0.3
-
-/**
- * Three restores of one checkpoint of 4096 blocks, as the restores of this project are built: first the working set, by
- * stretches of neighbouring blocks in an order that is mostly the recorded one, some blocks asked for again; then all
- * others once, in the order of the file. Made up, not recorded: it shows that the measurement works, and what shape to expect.
- */
-export function syntheticTrace(seed = 1): Trace {
-  let state = seed >>> 0
-  const below = (bound: number) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return Math.floor((state / 2 ** 32) * bound)
-  }
-  const recorded: number[] = []
-  const inSet = new Set<number>()
-  while (inSet.size < blockCount * workingPart) {
-    const start = below(blockCount)
-    for (let block = start; block < Math.min(blockCount, start + 1 + below(12)); block += 1) {
-      if (inSet.has(block)) continue
-      inSet.add(block)
-      recorded.push(block)
-    }
-  }
-  const passes = ['first', 'second', 'third'].map((name) => {
-    const keys: number[] = []
-    recorded.forEach((block, at) => {
-      keys.push(block)
-      // A fault in a block that was there before.
-      if (below(4) === 0) keys.push(recorded[Math.max(0, at - below(64))] ?? block)
-      // A block that this restore alone asks for early.
-      if (below(20) === 0) keys.push(below(blockCount))
-    })
-    const asked = new Set(keys)
-    for (let block = 0; block < blockCount; block += 1) if (!asked.has(block)) keys.push(block)
-    return { name, keys }
-  })
-  return { source: 'synthetic', passes }
 }

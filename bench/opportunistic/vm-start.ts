@@ -16,15 +16,27 @@ const cacheBytes = 400 * MiB
 /** what QEMU needs beside the memory of its guest */
 const vmmBytes = 64 * MiB
 
+type Cache = 'none' | 'kernel' | 'lru'
 /**
- * `none`: an empty host; `kernel`: nobody is told, the kernel takes what it needs; `ahead`: that cache, which has given
- * back what the vm needs before the start, as a reserve does; `told`: the same, but the giving back is part of the start; `lru`: a plain cache, told
+ * When the cache hears of the start. `untold`: never, so that the kernel has to take what it may; `ahead`: it gave back before
+ * what the vm needs, as a reserve does that is kept free; `within`: it gives that back as part of the start
  */
-export type StartArm = 'none' | 'kernel' | 'ahead' | 'told' | 'lru'
-const arms: readonly StartArm[] = ['none', 'kernel', 'ahead', 'told', 'lru']
+type Notice = 'untold' | 'ahead' | 'within'
+
+/** A plain cache that nobody tells is measured apart: it costs somebody his life. */
+const plans = {
+  empty: { cache: 'none', notice: 'untold' },
+  kernel: { cache: 'kernel', notice: 'untold' },
+  'kernel-ahead': { cache: 'kernel', notice: 'ahead' },
+  'kernel-within': { cache: 'kernel', notice: 'within' },
+  'lru-ahead': { cache: 'lru', notice: 'ahead' },
+  'lru-within': { cache: 'lru', notice: 'within' },
+} as const satisfies Record<string, { cache: Cache; notice: Notice }>
+export type StartArm = keyof typeof plans
+const arms = Object.keys(plans) as StartArm[]
 
 export interface VmStarts {
-  /** from the spawn of QEMU, before that the cache being told if it must be, to its greeting: its memory is all there then */
+  /** from the spawn of QEMU, or the word to the cache within the start, to its greeting: its memory is all there then */
   startMs: Record<StartArm, Summary>
   samplesMs: Record<StartArm, number[]>
   /** medians, over the empty host's */
@@ -50,7 +62,7 @@ export async function measureStarts(runs: number, signal: AbortSignal): Promise<
       for (const host of hosts) {
         signal.throwIfAborted()
         const held = await host.ask('fill')
-        const startedMs = await host.startVm(true)
+        const startedMs = await host.startVm()
         if (run < 0) continue
         samples[host.arm].push(startedMs)
         before[host.arm].push(held)
@@ -60,7 +72,7 @@ export async function measureStarts(runs: number, signal: AbortSignal): Promise<
     const startMs = byArm((arm) => summarize(samples[arm]))
     return {
       ...{ startMs, samplesMs: samples, untold: await startUntold(hosts) },
-      overEmpty: byArm((arm) => startMs[arm].p50 / startMs.none.p50),
+      overEmpty: byArm((arm) => startMs[arm].p50 / startMs.empty.p50),
       heldBytes: byArm((arm) => ({ before: summarize(before[arm]).p50, after: summarize(after[arm]).p50 })),
     }
   } finally {
@@ -69,25 +81,16 @@ export async function measureStarts(runs: number, signal: AbortSignal): Promise<
   }
 }
 
-const cacheOf: Record<StartArm, string> = {
-  ...{ none: 'none', kernel: 'kernel', ahead: 'kernel', told: 'kernel', lru: 'lru' },
-}
-
-const byArm = <T>(make: (arm: StartArm) => T): Record<StartArm, T> => ({
-  none: make('none'),
-  kernel: make('kernel'),
-  ahead: make('ahead'),
-  told: make('told'),
-  lru: make('lru'),
-})
+const byArm = <T>(make: (arm: StartArm) => T) =>
+  Object.fromEntries(arms.map((arm) => [arm, make(arm)])) as Record<StartArm, T>
 
 /** Last of all, since it may cost the cache its process. */
 async function startUntold(hosts: readonly Host[]): Promise<string> {
-  const host = hosts.find(({ arm }) => arm === 'lru')
+  const host = hosts.find(({ arm }) => arm === 'lru-within')
   if (host === undefined) return 'not tried'
   await host.ask('fill')
   try {
-    await host.startVm(false)
+    await host.startVm('untold')
     return host.isAlive ? 'started' : 'the process of the cache was killed'
   } catch {
     return host.isAlive ? 'QEMU was killed' : 'the process of the cache and QEMU were killed'
@@ -117,7 +120,7 @@ class Host {
     driver.create(arm, { memoryMaxBytes: hostBytes })
     const procs = join(memory.directory, arm, 'cgroup.procs')
     const program = fileURLToPath(new URL('./cache-holder.ts', import.meta.url))
-    const holder = spawnWithin(procs, process.execPath, [program, cacheOf[arm], String(cacheBytes)])
+    const holder = spawnWithin(procs, process.execPath, [program, plans[arm].cache, String(cacheBytes)])
     const host = new Host(arm, driver, procs, holder)
     await host.ask('count')
     return host
@@ -134,12 +137,12 @@ class Host {
     return Number(value)
   }
 
-  /** @param isTold whether caches that are to be told are told */
-  async startVm(isTold: boolean): Promise<number> {
+  async startVm(notice: Notice = plans[this.arm].notice): Promise<number> {
     const lacking = vmBytes + vmmBytes + (this.#driver.usage(this.arm).memoryBytes ?? 0) - hostBytes
-    if (this.arm === 'ahead') await this.ask(`give ${lacking}`)
+    const giveBack = `give ${Math.max(0, lacking)}`
+    if (notice === 'ahead') await this.ask(giveBack)
     const startMs = performance.now()
-    if (isTold && (this.arm === 'lru' || this.arm === 'told')) await this.ask(`give ${lacking}`)
+    if (notice === 'within') await this.ask(giveBack)
     const size = `${vmBytes / MiB}M`
     const memory = `memory-backend-ram,id=ram,size=${size},prealloc=on`
     const machine = 'q35,accel=tcg,memory-backend=ram'
