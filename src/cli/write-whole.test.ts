@@ -59,3 +59,14 @@ test('a directory, or one that is missing, is refused', async (t) => {
   for (const file of [dir, join(dir, 'missing', 'file')])
     await assert.rejects(writeWhole(file, Readable.from(['x']), signal), { code: 'INVALID_ARGUMENT' })
 })
+
+test('what lies under the name of the unfinished file is not written to', async (t) => {
+  const dir = temporaryDir(t)
+  const file = join(dir, 'file')
+  writeFileSync(join(dir, 'other'), 'theirs')
+  symlinkSync('other', `${file}.partial`)
+  await writeWhole(file, Readable.from(['archive']), signal)
+  assert.equal(readFileSync(join(dir, 'other'), 'utf8'), 'theirs')
+  assert.equal(readFileSync(file, 'utf8'), 'archive')
+  assert.ok((await lstat(file)).isFile())
+})

@@ -31,7 +31,9 @@ export async function writeWhole(file: string, content: Readable, signal: AbortS
 async function replace(file: string, content: Readable, signal: AbortSignal): Promise<void> {
   const partial = `${file}.partial`
   try {
-    await pipeline(content, createWriteStream(partial, { mode: 0o600 }), { signal })
+    // Left by one that was killed; or put there by somebody else, who shall not choose what is written to.
+    await rm(partial, { force: true })
+    await pipeline(content, createWriteStream(partial, { flags: 'wx', mode: 0o600 }), { signal })
     await rename(partial, file)
   } catch (error) {
     await rm(partial, { force: true })
