@@ -345,6 +345,23 @@ test('a vm that cannot go back keeps today’s disks also when a daemon dies whi
   assert.deepEqual(await filesOf(), files)
 })
 
+test('a vm that cannot be put back can be removed', async () => {
+  const { engine, snapshot } = await opened()
+  await using _ = engine
+  const { context } = engine
+  await withDisks(engine, snapshot)
+  const { id } = context.vms.find('web')
+  engine.pageServers.onServe = async () => {
+    await mkdir(join(context.paths.vm(id), `${diskFile(0)}.before.tmp`))
+    throw new RametError('CHECKPOINT_DAMAGED', { message: 'its devices are damaged' })
+  }
+  await assert.rejects(restore(engine, snapshot, {}), (error) => isRametError(error, 'CHECKPOINT_DAMAGED'))
+  await assert.rejects((await engine.vms.kill('web')).done)
+  await (await engine.vms.remove('web', true)).done
+  assert.equal(context.vms.get(id), undefined)
+  assert.ok(!existsSync(context.paths.vm(id)))
+})
+
 test('a vm that could not be put back when it failed is put back when it is killed', async () => {
   const { engine, snapshot } = await opened()
   await using _ = engine

@@ -248,7 +248,8 @@ export async function removeVm(parts: EngineParts, id: string, force: boolean): 
   const vm = context.vms.find(id)
   if (liveStates.has(vm.state)) {
     if (!force) throw illegal(vm.name, vm.state, 'remove')
-    await killVm(parts, id)
+    // What it had before it went back to a snapshot need not be put back, if that could be done at all.
+    if (vm.goingBack === undefined) await killVm(parts, id)
   }
   await transition(context, id, 'remove')
   await discardVm(parts, id)
