@@ -1,4 +1,5 @@
 /** How often a block is there when it is asked for again, over the size of the cache. */
+import { setImmediate } from 'node:timers/promises'
 import { BlockCache } from '../../src/checkpoint/serve/block-cache.ts'
 import { memoryCalls } from '../../src/host/anonymous-memory.ts'
 import { ArenaCache } from '../../src/opportunistic/arena-cache.ts'
@@ -7,7 +8,7 @@ import { FramePool } from '../../src/opportunistic/frame-pool.ts'
 import { FreeListCache } from '../../src/opportunistic/free-list-cache.ts'
 import { KernelArena } from '../../src/opportunistic/kernel-arena.ts'
 import { LruCache } from '../../src/opportunistic/lru-cache.ts'
-import type { Trace } from './trace.ts'
+import type { Pass, Trace } from './trace.ts'
 
 export interface HitRatio {
   /** room, of the different blocks in the trace */
@@ -31,7 +32,7 @@ export interface OptionEffect {
 const blockBytes = 4096
 const parts = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1]
 
-type Read = (key: Key, isFill: boolean) => boolean
+type Read = (key: Key, isFill: boolean) => boolean | Promise<boolean>
 
 /** Caches, and how they are used: in all but the last a block that was missed is put, whoever asked for it. */
 const makers: Record<string, (blocks: number) => { cache: OpportunisticCache; read: Read }> = {
@@ -52,12 +53,14 @@ function keepingAll(cache: OpportunisticCache) {
 
 function asPageServer(cache: OpportunisticCache) {
   const blocks = new BlockCache(cache)
-  const read = (key: Key, isFill: boolean) => {
+  const read = async (key: Key, isFill: boolean) => {
     const name = `${key}`
     const there = isFill ? blocks.copy(name, blockBytes, false) : blocks.take(name, blockBytes)
     if (there !== undefined) return true
     if (isFill) blocks.putOfFill(name, content)
     else blocks.put(name, content)
+    // It is put when everybody who waited has been answered.
+    await setImmediate()
     return false
   }
   return { cache, read }
@@ -69,23 +72,30 @@ function freeList(frameCount: number, secondChances: number): OpportunisticCache
   })
 }
 
-export function measureHitRatios({ passes }: Trace): HitRatio[] {
+export async function measureHitRatios({ passes }: Trace): Promise<HitRatio[]> {
   const distinct = new Set(passes.flatMap(({ keys }) => keys)).size
-  return parts.flatMap((part) =>
-    Object.entries(makers).map(([name, make]) => {
+  const reads = passes.reduce((sum, { keys }) => sum + keys.length, 0)
+  const ratios: HitRatio[] = []
+  for (const part of parts) {
+    for (const [name, make] of Object.entries(makers)) {
       const { cache, read } = make(Math.max(1, Math.round(distinct * part)))
-      const hits = passes.map(
-        ({ keys, fillFrom = keys.length }) => keys.filter((key, at) => read(key, at >= fillFrom)).length,
-      )
+      const hits: number[] = []
+      for (const pass of passes) hits.push(await hitsOf(pass, read))
       cache.close()
-      const reads = passes.reduce((sum, { keys }) => sum + keys.length, 0)
-      return {
+      ratios.push({
         ...{ part, cache: name },
         ratio: hits.reduce((sum, one) => sum + one, 0) / reads,
         passes: hits.map((one, pass) => one / (passes[pass]?.keys.length ?? Number.NaN)),
-      }
-    }),
-  )
+      })
+    }
+  }
+  return ratios
+}
+
+async function hitsOf({ keys, fillFrom = keys.length }: Pass, read: Read): Promise<number> {
+  let hits = 0
+  for (const [at, key] of keys.entries()) if (await read(key, at >= fillFrom)) hits += 1
+  return hits
 }
 
 const into = Buffer.alloc(blockBytes)

@@ -33,17 +33,17 @@ test('a block that is asked for is recorded once, when it is found or when it is
   cache.close()
 })
 
-test('with room for everything only the first pass misses, with every kind of cache', () => {
+test('with room for everything only the first pass misses, with every kind of cache', async () => {
   const passes = ['first', 'second'].map((name) => ({ name, keys: [1, 2, 3, 2, 'x'] }))
-  const whole = measureHitRatios({ source: 'test', passes }).filter(({ part }) => part === 1)
+  const whole = (await measureHitRatios({ source: 'test', passes })).filter(({ part }) => part === 1)
   assert.equal(whole.length, 5)
   for (const ratio of whole) assert.deepEqual(ratio.passes, [0.2, 1])
 })
 
-test('as the page server uses a cache, a fill of more than there is room for finds much of it again', () => {
+test('as the page server uses a cache, a fill of more than there is room for finds much of it again', async () => {
   const keys = Array.from({ length: 320 }, (_, key) => key)
   const passes = ['first', 'second'].map((name) => ({ name, keys, fillFrom: 0 }))
-  const half = measureHitRatios({ source: 'test', passes }).filter(({ part }) => part === 0.5)
+  const half = (await measureHitRatios({ source: 'test', passes })).filter(({ part }) => part === 0.5)
   const second = (name: string) => half.find(({ cache }) => cache === name)?.passes[1] ?? Number.NaN
   assert.ok(second('kernel, as the page server uses it') > 0.3)
   assert.equal(second('lru'), 0)
