@@ -52,6 +52,7 @@ export class PageServer {
   readonly #warmUps: WarmUps
   readonly #clients = new Set<Socket>()
   #idleTimer: NodeJS.Timeout | undefined
+  #isClosed = false
   readonly #progressTimer: NodeJS.Timeout
 
   constructor(options: PageServerOptions) {
@@ -96,6 +97,7 @@ export class PageServer {
 
   /** Hangs up on everybody: guests whose memory is missing pause at the next page. */
   async close(): Promise<void> {
+    this.#isClosed = true
     clearInterval(this.#progressTimer)
     clearTimeout(this.#idleTimer)
     rmSync(this.#options.socketPath, { force: true })
@@ -172,7 +174,7 @@ export class PageServer {
   /** Starts the clock when nobody needs this server, and stops it when somebody does. */
   #lookForWork(): void {
     clearTimeout(this.#idleTimer)
-    if (this.#clients.size > 0 || this.#desk.unfinishedCount > 0) return
+    if (this.#isClosed || this.#clients.size > 0 || this.#desk.unfinishedCount > 0) return
     this.#idleTimer = setTimeout(() => this.#idle.resolve(), this.#options.idleMs ?? limits.pageServerIdleMs)
   }
 }
