@@ -97,7 +97,8 @@ describe('a snapshot that is restored', () => {
     assert.equal(restoreCount, 1)
     assert.ok(workingSetPages > 0, 'what it used first is known to the next one')
     const { now } = (await again.refresh()).restore ?? {}
-    assert.ok(now !== undefined && now.prefetchedPages > 0 && now.prefetchSampledPages > 0, JSON.stringify(now))
+    assert.ok(now !== undefined && now.prefetchedPages > 0, JSON.stringify(now))
+    // Of so few a sample may have none.
     const { prefetchHitRatio: ratio, prefetchSampledPages: sampled, prefetchSampledUsedPages: used } = now
     assert.ok(used <= sampled && (ratio === undefined || ratio === used / sampled), JSON.stringify(now))
     await again.kill()
