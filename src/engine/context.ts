@@ -2,6 +2,7 @@ import type { Journal } from '../cluster/journal.ts'
 import type { Store } from '../cluster/store.ts'
 import type { CgroupDriver } from '../host/cgroups.ts'
 import type { ReadMemoryInfo } from '../host/meminfo.ts'
+import type { ReclaimMemory } from '../host/reclaim.ts'
 import type { SpawnDetached } from '../host/spawn-detached.ts'
 import type { Clock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
@@ -59,6 +60,7 @@ export interface EngineContext {
   pageServer: ConnectPageServer
   cgroups: CgroupDriver
   readMemory: ReadMemoryInfo
+  reclaimMemory: ReclaimMemory
   log: Log
   measure: (measurement: Measurement) => void
 }

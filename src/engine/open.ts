@@ -7,6 +7,7 @@ import { SqliteStore } from '../cluster/sqlite-store.ts'
 import { openCgroups } from '../host/cgroups.ts'
 import { compileCacheOf } from '../host/compile-cache.ts'
 import { readMemoryInfo } from '../host/meminfo.ts'
+import { reclaimMemory } from '../host/reclaim.ts'
 import { spawnDetached } from '../host/spawn-detached.ts'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import type { Log } from '../shared/log.ts'
@@ -88,6 +89,7 @@ async function openContext(settings: EngineSettings, paths: Paths, around: Surro
     pageServer: (options) => ensurePageServer({ env: compileCacheOf(), ...options }),
     cgroups: openCgroups({ log, clock }),
     readMemory: readMemoryInfo,
+    reclaimMemory,
     log,
     measure: (measurement) => {
       for (const listener of listeners) listener(measurement)

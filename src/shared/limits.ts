@@ -143,6 +143,8 @@ export const limits = {
   giveBackWaitMs: 100,
   /** below this nobody is asked to give anything back */
   giveBackLeastBytes: 4 * MiB,
+  /** that the kernel is asked to drop at a time, however large the reserve is wished for */
+  reclaimMostBytes: 1024 * MiB,
 
   // control groups
   cgroupRemoveAttempts: 200,
@@ -304,7 +306,7 @@ export const limits = {
   pageServerWorkerCount: 4,
   /** checked blocks of a stored base, 1 MiB each, of all restores over it together: what else was read is in the cache */
   pageServerBaseCacheCount: 4,
-  /** blocks that the fill has decompressed ahead, and asked a far store for */
+  /** blocks that are decompressed ahead of what is sent, and asked a far store for */
   pageServerAheadBlocks: 4,
   pageServerFarAheadBlocks: 16,
   /** written to one QEMU and not yet taken by it, before nothing more is read from it */

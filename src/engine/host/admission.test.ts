@@ -9,9 +9,16 @@ import { Admission } from './admission.ts'
 
 const MiB = 1024 * 1024
 
+type Host = Partial<MemoryInfo> & {
+  server?: FakePageServer
+  missingBytes?: number
+  /** what the kernel drops when asked; it cannot be asked without */
+  reclaim?: (bytes: number) => void
+}
+
 /** A host with so much memory, a reserve of 100 MiB, and a page server if there is one. */
-function admissionOf(of: Partial<MemoryInfo> & { server?: FakePageServer; missingBytes?: number }) {
-  const { server, missingBytes = 0, ...changes } = of
+function admissionOf(of: Host) {
+  const { server, missingBytes = 0, reclaim, ...changes } = of
   const memory: MemoryInfo = {
     ...{ totalBytes: 4096 * MiB, availableBytes: 1000 * MiB, freeBytes: 1000 * MiB, sharedBytes: 0, swapFreeBytes: 0 },
     ...changes,
@@ -21,8 +28,14 @@ function admissionOf(of: Partial<MemoryInfo> & { server?: FakePageServer; missin
     ...{ restoreFill: 'paced' as const, restorePolicy: 'auto' as const, memoryReserveBytes: 100 * MiB },
   }
   const clock = new ManualClock()
-  const context = { clock, log: silentLog, readMemory: () => memory, settings }
-  return { admission: new Admission(context, { pageServer: server, missingBytes }), clock, memory }
+  const kernel = { asked: 0 }
+  const reclaimMemory = async (bytes: number) => {
+    kernel.asked += 1
+    reclaim?.(bytes)
+    return reclaim !== undefined
+  }
+  const context = { clock, log: silentLog, readMemory: () => memory, reclaimMemory, settings }
+  return { admission: new Admission(context, { pageServer: server, missingBytes }), clock, memory, kernel }
 }
 
 const need = (guestMiB: number, vmmMiB = 0) => ({ what: 'a start', guestBytes: guestMiB * MiB, vmmBytes: vmmMiB * MiB })
@@ -107,6 +120,40 @@ test('the cache gives back what a start and the reserve lack, and the start goes
   claim[Symbol.dispose]()
   await admission.settled()
   assert.deepEqual(server.gaveBack, [50 * MiB, 40 * MiB])
+})
+
+test('the kernel drops what the cache does not give, by which the reserve is free', async () => {
+  const server = serverWith(200 * MiB)
+  const reclaimed: number[] = []
+  const host = admissionOf({
+    ...{ server, availableBytes: 1000 * MiB, freeBytes: 200 * MiB },
+    reclaim: (bytes) => {
+      reclaimed.push(bytes / MiB)
+      host.memory.freeBytes += bytes
+    },
+  })
+  server.onGiveBack = (bytes) => {
+    host.memory.freeBytes += bytes
+  }
+  const claim = await host.admission.admit(need(500))
+  // 400 are lacking: a quarter of what can be dropped is the cache's.
+  assert.deepEqual(server.gaveBack, [100 * MiB])
+  assert.deepEqual(reclaimed, [300])
+  assert.equal(host.memory.freeBytes, 600 * MiB)
+  claim[Symbol.dispose]()
+  await host.admission.settled()
+  assert.deepEqual(reclaimed, [300], 'nothing is lacking any more')
+})
+
+test('without a page server the kernel is asked all the same, never for more at a time than is sane, and not again in vain', async () => {
+  const wishes: number[] = []
+  const host = admissionOf({ availableBytes: 3000 * MiB, freeBytes: 0, reclaim: (bytes) => wishes.push(bytes / MiB) })
+  using _ = await host.admission.admit(need(2000))
+  assert.deepEqual(wishes, [1024])
+  const none = admissionOf({ freeBytes: 0 })
+  using _first = await none.admission.admit(need(150))
+  using _second = await none.admission.admit(need(150))
+  assert.equal(none.kernel.asked, 1)
 })
 
 test('memory that comes by and by is promised, but nothing is given back for it ahead', async () => {

@@ -25,11 +25,11 @@ export interface RestoredMemory {
   readonly missingBytes: number
 }
 
-type AdmissionContext = Pick<EngineContext, 'clock' | 'log' | 'readMemory' | 'settings'>
+type AdmissionContext = Pick<EngineContext, 'clock' | 'log' | 'readMemory' | 'reclaimMemory' | 'settings'>
 
 /**
  * Whether a vm may start now, by what its start takes at once (docs/decisions/0071). Before a start, and after it, memory that a
- * cache has freed lazily is really freed, so that the start need not wait while the kernel takes it.
+ * cache has freed lazily is really freed, and the kernel drops what else it can, so that the start need not wait while it does.
  */
 export class Admission {
   readonly #context: AdmissionContext
@@ -41,6 +41,8 @@ export class Admission {
   #gaveBackBytes = 0
   #givingBack: Promise<void> | undefined
   #isWanted = false
+  /** until the kernel has been asked in vain */
+  #mayReclaim = true
 
   constructor(context: AdmissionContext, restores: RestoredMemory) {
     this.#context = context
@@ -144,7 +146,8 @@ export class Admission {
   }
 
   async #makeRoom(): Promise<void> {
-    if (this.#restores.pageServer === undefined || !this.#short().isShort) return
+    const nobodyHelps = this.#restores.pageServer === undefined && !this.#mayReclaim
+    if (nobodyHelps || !this.#short().isShort) return
     this.topUp()
     const waiting = new AbortController()
     const patience = this.#context.clock.sleep(limits.giveBackWaitMs, waiting.signal).catch(() => {})
@@ -156,18 +159,18 @@ export class Admission {
   async #giveBackAll(): Promise<void> {
     while (this.#isWanted) {
       this.#isWanted = false
-      const server = this.#restores.pageServer
-      if (server === undefined) return
       try {
-        await this.#giveBack(server)
+        await this.#giveBack()
       } catch (error) {
         this.#context.log.debug({ error: asRametError(error).message }, 'the cache gave nothing back')
       }
+      await this.#reclaim()
     }
   }
 
-  async #giveBack(server: PageServer): Promise<void> {
-    if (!this.#short().isShort) return
+  async #giveBack(): Promise<void> {
+    const server = this.#restores.pageServer
+    if (server === undefined || !this.#short().isShort) return
     const { kind, freeHeldBytes, lazyFreeBytes = freeHeldBytes } = await server.cache()
     // Frames of a pool stay where they are, and a plain cache has nothing that others could take.
     if (kind !== 'kernel') return
@@ -177,6 +180,16 @@ export class Admission {
     const givenBytes = await server.giveBack(bytes)
     this.#gaveBackBytes += givenBytes
     this.#context.log.debug({ bytes, givenBytes }, 'the cache gave memory back')
+  }
+
+  /** What the cache's part does not cover. */
+  async #reclaim(): Promise<void> {
+    const { memory, wantedBytes } = this.#short()
+    const lackingBytes = Math.min(wantedBytes, memory.availableBytes) - memory.freeBytes
+    if (!this.#mayReclaim || lackingBytes < limits.giveBackLeastBytes) return
+    const bytes = Math.min(lackingBytes, limits.reclaimMostBytes)
+    this.#mayReclaim = await this.#context.reclaimMemory(bytes)
+    this.#context.log.debug({ bytes, done: this.#mayReclaim }, 'the kernel was asked to drop memory')
   }
 }
 

@@ -141,6 +141,7 @@ export class TestEngine implements AsyncDisposable {
       pageServer: pageServers.connect,
       cgroups,
       readMemory: readMemoryInfo,
+      reclaimMemory: () => Promise.resolve(false),
       log: silentLog,
       measure: () => {},
       ...changes,
