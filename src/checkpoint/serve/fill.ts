@@ -19,8 +19,8 @@ export interface FillParts {
   readonly isOut: (page: number) => boolean
   /** ends that, and tells what was withheld */
   readonly giveUp: () => readonly FillPage[]
-  /** reads from far away are asked for earlier */
-  readonly isFar: boolean
+  /** blocks to have under way ahead of what is sent */
+  readonly aheadBlocks: number
   /** tries again what failed for a reason that may pass */
   readonly retrying: <T>(work: () => Promise<T>) => Promise<T>
   /** told of what cannot be had; the rest is gone on with */
@@ -81,9 +81,8 @@ export class Fill {
   }
 
   #readAhead(): void {
-    const { feed, isFar, retrying } = this.#parts
-    const depth = isFar ? limits.pageServerFarAheadBlocks : limits.pageServerAheadBlocks
-    for (; this.#ahead.length < depth && this.#nextBlock < feed.pages.blockCount; this.#nextBlock += 1) {
+    const { feed, aheadBlocks, retrying } = this.#parts
+    for (; this.#ahead.length < aheadBlocks && this.#nextBlock < feed.pages.blockCount; this.#nextBlock += 1) {
       const block = this.#nextBlock
       if (feed.pages.pagesOf(block).every(this.#parts.isOut)) continue
       const raw = retrying(() => feed.fetchBlock(block, 'fill'))

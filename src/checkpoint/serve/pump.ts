@@ -27,6 +27,8 @@ export interface PumpParts {
   readonly first: readonly number[]
   /** whether to fill at all */
   readonly fills: boolean
+  /** blocks to have under way ahead of what is sent */
+  readonly aheadBlocks: number
   readonly signal: AbortSignal
 }
 
@@ -97,9 +99,7 @@ export class Pump {
   /** @returns undefined when it cannot be had: it is left out, without a word */
   async #fetch(page: number): Promise<Buffer | undefined> {
     const { feed, fill } = this.#parts
-    // The blocks after it are decompressed meanwhile.
-    for (const next of this.#expected.upcoming(limits.pageServerBurstPages))
-      if (next !== page && feed.onHand(next) === undefined) void feed.fetch(next, 'prefetch').catch(() => {})
+    this.#readAhead(page)
     try {
       const data = await feed.fetch(page, 'prefetch')
       const block = feed.pages.placeOf(page)?.block
@@ -109,6 +109,24 @@ export class Pump {
       this.#unavailable.add(page)
       return undefined
     }
+  }
+
+  /** What comes after it is read and decompressed meanwhile. */
+  #readAhead(first: number): void {
+    const { feed, aheadBlocks } = this.#parts
+    const met = new Set([this.#togetherWith(first)])
+    for (const page of this.#expected.upcoming(aheadBlocks * limits.checkpointBlockPages)) {
+      const together = this.#togetherWith(page)
+      if (met.has(together) || this.#isOut(page)) continue
+      met.add(together)
+      if (feed.onHand(page) === undefined) void feed.fetch(page, 'prefetch').catch(() => {})
+      if (met.size > aheadBlocks) return
+    }
+  }
+
+  /** @returns the same for pages that are read at once: of a block, or side by side in a base */
+  #togetherWith(page: number): number {
+    return this.#parts.feed.pages.placeOf(page)?.block ?? -1 - Math.floor(page / limits.checkpointBlockPages)
   }
 
   /** @returns false when nothing is left */

@@ -79,13 +79,15 @@ export class Restore {
     this.#policy = choosePolicy(request.policy, view, parts.expected)
     this.#pace = new Pace(clock, parts.unreadBytes)
     const { signal } = this.#ended
+    // Reads from far away are asked for earlier.
+    const aheadBlocks = open.source.fd === undefined ? limits.pageServerFarAheadBlocks : limits.pageServerAheadBlocks
     this.#fill = new Fill({
-      ...{ feed, isOut, isFar: open.source.fd === undefined, onBad: (error: unknown) => this.#fail(error) },
+      ...{ feed, isOut, aheadBlocks, onBad: (error: unknown) => this.#fail(error) },
       giveUp: () => this.#sample.giveUp(),
       retrying: (work) => retrying(work, clock, signal),
     })
     this.#pump = new Pump({
-      ...{ feed, fill: this.#fill, pace: this.#pace, clock, isOut, signal },
+      ...{ feed, fill: this.#fill, pace: this.#pace, clock, isOut, aheadBlocks, signal },
       send: (pages, cause) => new Promise((taken) => this.#send(pages, cause, taken)),
       isDone: () => parts.tally.missingPages === 0,
       first: parts.expected,
