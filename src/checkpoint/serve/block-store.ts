@@ -43,9 +43,14 @@ export class BlockStore {
     this.#cache = cache
   }
 
+  /** @returns false when a block is certainly not in the cache */
+  mayHold(open: OpenCheckpoint, block: number): boolean {
+    return this.#cache.has(keyOf(open, block))
+  }
+
   /** @returns a block that is in the cache, or nothing, at once; looking for it in vain is not counted */
   held(open: OpenCheckpoint, block: number, use: BlockUse): Buffer | undefined {
-    return this.#cache.has(keyOf(open, block)) ? this.#take(open, block, true, use) : undefined
+    return this.mayHold(open, block) ? this.#take(open, block, true, use) : undefined
   }
 
   #take(open: OpenCheckpoint, block: number, isHot: boolean, use: BlockUse): Buffer | undefined {

@@ -43,7 +43,16 @@ export interface WorkingSetFile {
 /** @returns the pages to push, those of the newest set first; none where there is no file that can be read */
 export async function readExpected(file: WorkingSetFile): Promise<number[]> {
   const sets = await readSets(file)
-  return [...new Set(sets.toReversed().flatMap(({ pages }) => [...pages]))]
+  const met = new Bitmap(file.pageCount)
+  const expected: number[] = []
+  for (const { pages } of sets.toReversed()) {
+    for (const page of pages) {
+      if (met.get(page)) continue
+      met.set(page)
+      expected.push(page)
+    }
+  }
+  return expected
 }
 
 /** Of restores that end at the same time each adds to what the one before has written. */

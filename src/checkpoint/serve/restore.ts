@@ -103,13 +103,19 @@ export class Restore {
   async begin(): Promise<void> {
     const { request, tally, blocks } = this.#parts
     for (const { needed } of blocks) tally.neededPages += needed.count
-    if (request.takeOver) await this.#source.takeOver()
-    else this.#source.begin()
     tally.missingPages = tally.neededPages
+    if (request.takeOver) await this.#takeOver()
+    else this.#source.begin()
+    tally.state = 'serving'
+  }
+
+  /** What another source has sent is there. */
+  async #takeOver(): Promise<void> {
+    const { tally, blocks } = this.#parts
+    await this.#source.takeOver()
     for (const { name, needed } of blocks)
       for (let page = 0; page < needed.pageCount; page += 1)
         if (needed.has(page) && this.#source.isSent(name, page)) tally.missingPages -= 1
-    tally.state = 'serving'
   }
 
   /**

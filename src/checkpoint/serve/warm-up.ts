@@ -46,6 +46,7 @@ export async function warmUp({ blocks, open, expected, use = uncounted, signal }
   const follow = async () => {
     for (const block of queue) {
       if (signal.aborted) return
+      if (blocks.mayHold(open, block)) continue
       await blocks.load(open, block, 'prefetch', use).catch(() => {})
     }
   }

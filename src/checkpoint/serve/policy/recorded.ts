@@ -7,16 +7,18 @@ const recordLimits: StreamLimits = { streamCount: 16, firstPages: 32, maxPages: 
 /** Pages in the order in which an earlier restore needed them. */
 class RecordLine implements Line {
   readonly #pages: readonly number[]
-  readonly #positions: ReadonlyMap<number, number>
+  /** of each page of the guest, one more than its position; 0 for those that are not in the record */
+  readonly #places: Uint32Array
 
-  constructor(pages: readonly number[]) {
+  constructor(pages: readonly number[], pageCount: number) {
     this.#pages = pages
-    this.#positions = new Map(pages.map((page, position) => [page, position]))
+    this.#places = new Uint32Array(pageCount)
+    for (const [position, page] of pages.entries()) this.#places[page] = position + 1
   }
 
   placeOf(page: number): Place | undefined {
-    const position = this.#positions.get(page)
-    return position === undefined ? undefined : { position, space: undefined }
+    const place = this.#places[page] ?? 0
+    return place === 0 ? undefined : { position: place - 1, space: undefined }
   }
 
   pageAt(position: number): number | undefined {
@@ -38,7 +40,7 @@ export class RecordedPolicy implements PrefetchPolicy {
   readonly #other: PrefetchPolicy
 
   constructor(view: PolicyView, record: readonly number[], other: PrefetchPolicy) {
-    this.#line = new RecordLine(record)
+    this.#line = new RecordLine(record, view.pages.pageCount)
     this.#along = new Streams(view, this.#line, recordLimits)
     this.#other = other
   }
