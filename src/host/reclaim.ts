@@ -1,5 +1,6 @@
 /** Having the kernel drop what it can, ahead of somebody who shall not wait while it does. */
-import { readdir, writeFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf } from '../shared/errors.ts'
 import { ownMemoryRoom } from './memory-room.ts'
@@ -30,9 +31,10 @@ export async function reclaimMemory(
 }
 
 async function reclaimOf(file: string, bytes: number): Promise<void> {
+  // Only written, which is all that the kernel allows, and never made.
+  await using handle = await open(file, constants.O_WRONLY)
   try {
-    // Not created where it is missing: a file system in memory would take it.
-    await writeFile(file, `${bytes} swappiness=0`, { flag: 'r+' })
+    await handle.write(`${bytes} swappiness=0`)
   } catch (error) {
     // There was less to be had.
     if (errnoOf(error) !== 'EAGAIN') throw error
