@@ -103,6 +103,9 @@ describe('memory that is held and free at once, and starts that are admitted by 
     assert.ok((await metric('starts_refused_total')) >= refusals.length)
     const names = (await host.ramet.vms.list()).map(({ name, state }) => `${name} ${state}`)
     assert.deepEqual(names.sort(), ['one running', 'two running', 'web suspended'])
+    // It was running, and there is no way back for it.
+    const { kept } = await host.ramet.templates.create({ from: 'vm', vm: 'one', name: 'of-one', keep: true })
+    assert.equal(kept?.state, 'running')
     await rm(settings)
     await host.restart()
     await web.resume()

@@ -59,7 +59,10 @@ export interface ForkedGuest {
 export async function forkChild(parts: ForkParts, plan: ChildPlan, handle: OperationHandle): Promise<ForkedGuest> {
   const startMs = performance.now()
   const timings: Timings = { queueMs: startMs - plan.requestedAtMs }
-  const claim = await parts.admission.admit(plan.source.need(plan.name), handle.signal)
+  const need = plan.source.need(plan.name)
+  const { admission } = parts
+  // Whom it succeeds is gone already: refused, it would be lost.
+  const claim = await (plan.succeeds ? admission.promise(need) : admission.admit(need, handle.signal))
   try {
     const forked = await forkAdmitted(parts, plan, { timings, handle, claim })
     const end = () => claim[Symbol.dispose]()

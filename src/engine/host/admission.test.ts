@@ -64,6 +64,14 @@ test('what is admitted is promised until it is over, and what does not fit is re
   assert.equal(admission.counts.refusedCount, 2)
 })
 
+test('who takes the place of a vm that ran is promised what it needs, whether it fits or not', async () => {
+  const { admission } = admissionOf({ availableBytes: 150 * MiB })
+  await assert.rejects(admission.admit(need(160)), { code: 'NO_CAPACITY' })
+  using claim = await admission.promise(need(160))
+  assert.equal(admission.capacity.promisedBytes, 160 * MiB)
+  claim.guestHasCome()
+})
+
 test('memory that still comes to restored vms is promised', () => {
   const { admission } = admissionOf({ missingBytes: 300 * MiB })
   assert.equal(admission.capacity.startableBytes, 600 * MiB)

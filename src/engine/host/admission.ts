@@ -82,7 +82,7 @@ export class Admission {
 
   /**
    * Admits a start: what it needs is promised to it from now on. Where it would fit but for starts under way, it waits for
-   * those: they are promised more than they take, as a rule. Then it waits a little for memory to be given back.
+   * those: they are promised more than they take, as a rule.
    *
    * @throws RametError `NO_CAPACITY`; the signal's reason
    */
@@ -91,6 +91,14 @@ export class Admission {
       await this.#claimEnds(signal)
     }
     this.#refuseUnlessFits(need, this.capacity)
+    return await this.promise(need)
+  }
+
+  /**
+   * Promises a start what it needs, whether it fits or not: for one that takes the place of a vm that ran, and has no way back.
+   * Waits a little for memory to be given back.
+   */
+  async promise(need: StartNeed): Promise<Claim> {
     const { guestBytes, vmmBytes } = need
     const claim = { bytes: guestBytes + vmmBytes, soonBytes: need.isLazy ? vmmBytes : guestBytes + vmmBytes }
     this.#claims.add(claim)

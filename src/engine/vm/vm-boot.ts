@@ -34,9 +34,12 @@ import type { VmRuntime } from './vm-runtime.ts'
 export async function bootVm(parts: EngineParts, id: string, handle: OperationHandle): Promise<VmRecord> {
   const { context } = parts
   const startMs = performance.now()
+  const { name, machine } = context.vms.find(id)
+  const need = startNeed(`starting ${name}`, bootNeed(machine.memoryBytes))
+  // One that is refused stays as it was. One that runs is told that it does.
+  if (parts.runtimes.get(id) === undefined) parts.admission.check(need)
   const vm = await transition(context, id, 'start', cleared, 'start')
   try {
-    const need = startNeed(`starting ${vm.name}`, bootNeed(vm.machine.memoryBytes))
     using _ = await parts.admission.admit(need, handle.signal)
     const { runtime, timings } = await spawn(parts, vm, handle)
     const booted = await reachAgent(parts, vm, runtime, handle)
