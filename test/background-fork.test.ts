@@ -2,12 +2,9 @@ import assert from 'node:assert/strict'
 import process from 'node:process'
 import { after, before, describe, it } from 'node:test'
 import { ForkError, type ForkOptions, type ForkReport, type Vm } from '../src/client/index.ts'
-import { offerUserfaultfd } from '../src/host/userfaultfd.ts'
+import { withoutUserfaultfd as skip } from '../src/qemu/testing/userfaultfd.ts'
 import { Host, withHost } from './support/host.ts'
 import { buildSums } from './support/sums.ts'
-
-const offer = await offerUserfaultfd(5)
-const skip = 'why' in offer && offer.why
 
 /** A fork of which all children were made, with what the daemon tells of it. */
 async function fork(vm: Vm, options: ForkOptions): Promise<{ children: Vm[]; report: ForkReport }> {

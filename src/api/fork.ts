@@ -24,7 +24,6 @@ export type InjectedFile = z.infer<typeof InjectedFile>
  * through for one reason: that the refusal (`FROZEN_BY_TEMPLATE`) can name the template's value.
  */
 export const frozenAtFork = ['image', 'cpus', 'memoryBytes', 'disks', 'nics', 'init'] as const
-export type FrozenAtFork = (typeof frozenAtFork)[number]
 const frozen = z.unknown().optional().describe('Chosen at create; given here, the fork is refused.')
 
 export const ForkRequest = z

@@ -2,7 +2,6 @@ import { z } from 'zod'
 import { Bytes, Labels, Name, pageOf, queryFlag, Time } from './primitives.ts'
 
 export const imageStates = ['building', 'ready', 'failed', 'removing'] as const
-export type ImageState = (typeof imageStates)[number]
 
 /** What vms boot from: a kernel, an initramfs with the agent, and maybe a root disk. Immutable. */
 export const Image = z

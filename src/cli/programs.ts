@@ -12,4 +12,3 @@ export function programPath(relative: string): string {
 
 export const daemonProgram = (): string => programPath('../server/main.ts')
 export const benchProgram = (): string => programPath('../../bench/main.ts')
-export const commandLineProgram = (): string => programPath('../../bin/ramet')

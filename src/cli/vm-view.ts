@@ -1,4 +1,4 @@
-import type { Vm, VmInfo } from '../client/index.ts'
+import type { VmInfo } from '../client/index.ts'
 import { formatBytes } from '../shared/limits.ts'
 import { formatAge } from './format.ts'
 import type { Column } from './output.ts'
@@ -32,6 +32,3 @@ const vmColumns: readonly Column<VmInfo>[] = [
   { heading: 'PORTS', of: (vm) => vm.ports.map(portText).join(' ') || '-' },
   { heading: 'AGE', of: (vm) => formatAge(vm.createdAt) },
 ]
-
-/** What a command that changed a vm says of it: its name, or for programs the vm. */
-export const vmLine = (vm: Vm): string => vm.name

@@ -19,9 +19,6 @@ export const memfdCreateRaw: (name: string, flags: number) => number = libc.func
 export const fcntlRaw: (fd: number, command: number, argument: number) => number = libc.func(
   'int fcntl(int fd, int command, int argument)',
 )
-export const ioctlRaw: (fd: number, request: Long, argument: Long) => number = libc.func(
-  'int ioctl(int fd, unsigned long request, long argument)',
-)
 export const ioctlBufferRaw: (fd: number, request: Long, buffer: Buffer) => number = libc.func('ioctl', 'int', [
   'int',
   'unsigned long',

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import * as fc from 'fast-check'
-import { blockCacheOf, type Key } from './cache.ts'
+import type { Key } from './cache.ts'
 import { isWhole, Payload } from './testing/payload.ts'
 import { kinds, makeCache } from './testing/realisations.ts'
 
@@ -126,17 +126,6 @@ for (const kind of kinds) {
       assert.equal(cache.read(1, Buffer.alloc(pageBytes)), undefined)
       assert.ok(!cache.put(1, Buffer.from('x')))
       assert.equal(cache.figures().heldBytes, 0)
-    })
-
-    it('is a block cache that answers with buffers', () => {
-      const { cache } = makeCache(kind, 4, pageBytes)
-      const blocks = blockCacheOf(cache)
-      blocks.put('a', Buffer.from('one'))
-      assert.equal(blocks.get('a')?.toString(), 'one')
-      const into = Buffer.alloc(pageBytes)
-      assert.equal(blocks.get('a', into)?.buffer, into.buffer)
-      assert.equal(blocks.get('b'), undefined)
-      cache.close()
     })
 
     it('never answers with anything but the last that was put under a key', () => {

@@ -61,20 +61,3 @@ export interface OpportunisticCache {
   /** Gives all memory back. From then on everything is a miss. */
   close(): void
 }
-
-/** The same for callers that want a buffer for an answer. */
-export interface BlockCache {
-  /** @param into where to copy it, of the block's size at least; a new buffer without. Undefined for a miss. */
-  get(key: Key, into?: Buffer): Buffer | undefined
-  put(key: Key, bytes: Uint8Array): void
-}
-
-export function blockCacheOf(cache: OpportunisticCache): BlockCache {
-  return {
-    get(key, into = Buffer.allocUnsafe(cache.blockBytes)) {
-      const length = cache.read(key, into)
-      return length === undefined ? undefined : into.subarray(0, length)
-    },
-    put: (key, bytes) => void cache.put(key, bytes),
-  }
-}

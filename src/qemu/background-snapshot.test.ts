@@ -5,12 +5,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { BackgroundSnapshot, disableBackground, enableBackground } from './background-snapshot.ts'
 import { pauseGuest, resumeGuest } from './incoming.ts'
 import { StreamDecoder } from './migration-stream/decode.ts'
-import { offerToQemu, type QemuProcess } from './process.ts'
+import type { QemuProcess } from './process.ts'
 import { counting } from './testing/counting-firmware.ts'
 import { counterPasses, GuestFixture, readCounter } from './testing/guest-fixture.ts'
-
-const offer = await offerToQemu()
-const skip = 'why' in offer && offer.why
+import { withoutUserfaultfd as skip } from './testing/userfaultfd.ts'
 
 const streamsOf = ({ identity }: QemuProcess) =>
   readdirSync(`/proc/${identity.pid}/fd`).filter((fd) =>

@@ -1,4 +1,4 @@
-import { existsSync, type FSWatcher, watch } from 'node:fs'
+import { type FSWatcher, watch } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { requirePeer } from '../host/peer.ts'
@@ -47,15 +47,6 @@ export async function connectSocket(path: string, options: WaitOptions & { timeo
     const result = await attempt(path)
     return typeof result === 'string' ? { again: result === 'ECONNREFUSED' ? 'soon' : 'on change' } : { value: result }
   })
-}
-
-/**
- * Waits until the socket's file is there, without connecting: for servers that serve one connection only.
- *
- * @throws RametError `QMP_FAILED` after `timeoutMs`, or the signal's reason
- */
-export async function waitForSocket(path: string, options: WaitOptions & { timeoutMs: number }): Promise<void> {
-  await retryOnChange(path, options, async () => (existsSync(path) ? { value: true } : { again: 'on change' }))
 }
 
 type Outcome<T> = { value: T } | { again: 'on change' | 'soon' }

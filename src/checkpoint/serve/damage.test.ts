@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { open } from 'node:fs/promises'
 import { test } from 'node:test'
 import { pageBytes } from '../../memory/base.ts'
-import { offerToQemu } from '../../qemu/process.ts'
+import { withoutUserfaultfd as skip } from '../../qemu/testing/userfaultfd.ts'
 import { FileSource } from '../file/range-source.ts'
 import { Checkpoint } from '../file/read.ts'
 import {
@@ -13,9 +13,6 @@ import {
   readGuest,
   ServedGuests,
 } from './testing/served-guest.ts'
-
-const offer = await offerToQemu()
-const skip = 'why' in offer && offer.why
 
 /** Alters one byte of a block in the middle of what the firmware does not use. */
 async function damageBlock({ path, memory }: Checkpointed): Promise<number[]> {

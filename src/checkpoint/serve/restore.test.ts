@@ -4,14 +4,11 @@ import { test } from 'node:test'
 import { pageBytes } from '../../memory/base.ts'
 import { isZeroPage } from '../../memory/zero-pages.ts'
 import { untilRestored } from '../../qemu/postcopy/destination.ts'
-import { offerToQemu } from '../../qemu/process.ts'
 import { counterPasses } from '../../qemu/testing/guest-fixture.ts'
+import { withoutUserfaultfd as skip } from '../../qemu/testing/userfaultfd.ts'
 import { writeWorkingSetFile } from '../file/working-set.ts'
 import { policyNames } from './protocol.ts'
 import { differences, freeFromPage, outcome, readGuest, ServedGuests } from './testing/served-guest.ts'
-
-const offer = await offerToQemu()
-const skip = 'why' in offer && offer.why
 
 test('every policy gives a guest the memory that was stored, byte for byte', { skip }, async () => {
   await using guests = new ServedGuests()

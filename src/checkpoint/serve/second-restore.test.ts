@@ -7,7 +7,7 @@ import { pageBytes } from '../../memory/base.ts'
 import type { CacheFigures, Key, OpportunisticCache } from '../../opportunistic/cache.ts'
 import { kinds, makeCache } from '../../opportunistic/testing/realisations.ts'
 import { untilRestored } from '../../qemu/postcopy/destination.ts'
-import { offerToQemu } from '../../qemu/process.ts'
+import { withoutUserfaultfd as skip } from '../../qemu/testing/userfaultfd.ts'
 import { limits } from '../../shared/limits.ts'
 import { serveRanges } from '../file/testing/range-server.ts'
 import { cachedBlockBytes } from './block-cache-size.ts'
@@ -22,9 +22,6 @@ import {
   readGuest,
   ServedGuests,
 } from './testing/served-guest.ts'
-
-const offer = await offerToQemu()
-const skip = 'why' in offer && offer.why
 
 /** Restores a guest, which asks for some pages meanwhile, and compares all of its memory. */
 async function restored(

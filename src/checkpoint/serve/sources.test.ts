@@ -6,12 +6,9 @@ import { test } from 'node:test'
 import { BaseWriter, pageBytes } from '../../memory/base.ts'
 import { contentDigest } from '../../memory/base-manifest.ts'
 import { storeBase } from '../../memory/store.ts'
-import { offerToQemu } from '../../qemu/process.ts'
+import { withoutUserfaultfd as skip } from '../../qemu/testing/userfaultfd.ts'
 import { serveRanges } from '../file/testing/range-server.ts'
 import { differences, freeFromPage, outcome, ServedGuests } from './testing/served-guest.ts'
-
-const offer = await offerToQemu()
-const skip = 'why' in offer && offer.why
 
 test('a guest is restored from another host, and from a store that is slow', { skip }, async () => {
   await using guests = new ServedGuests()

@@ -4,14 +4,12 @@ import process from 'node:process'
 import { test } from 'node:test'
 import { identify, signalProcess, waitForExit } from '../../host/process-identity.ts'
 import { pageBytes } from '../../memory/base.ts'
-import { offerToQemu, type QemuProcess } from '../../qemu/process.ts'
+import type { QemuProcess } from '../../qemu/process.ts'
 import { counterPasses } from '../../qemu/testing/guest-fixture.ts'
+import { withoutUserfaultfd as skip } from '../../qemu/testing/userfaultfd.ts'
 import { randomOf } from '../file/testing/sample.ts'
 import type { RestoreRequest } from './protocol.ts'
 import { differences, outcome, ServedGuests } from './testing/served-guest.ts'
-
-const offer = await offerToQemu()
-const skip = 'why' in offer && offer.why
 
 // The moments follow from the seed: RAMET_FUZZ_SEED=N replays a run.
 const seed = Number(process.env.RAMET_FUZZ_SEED ?? 1)

@@ -266,6 +266,18 @@ test('a checkpoint that is refused leaves the vm on disk', async () => {
   assert.ok(existsSync(engine.context.paths.suspended(id)))
 })
 
+/** Resumes a vm whose guest could not be told what it must know: it is now, in this order. */
+async function assertTold(engine: TestEngine, id: string): Promise<void> {
+  const { calls } = engine.vmm.of(id)
+  calls.length = 0
+  await (await engine.vms.resume(id)).done
+  const told = ['cont', 'identity.apply', 'thaw', 'set_link']
+  assert.deepEqual(
+    calls.filter((call) => told.includes(call)),
+    told,
+  )
+}
+
 test('an agent that does not answer leaves the vm paused with its workload frozen, and the next resume goes on', async () => {
   await using engine = await TestEngine.open()
   const { id } = await suspended(engine)
@@ -278,15 +290,9 @@ test('an agent that does not answer leaves the vm paused with its workload froze
   assert.equal(vm.state, 'paused')
   assert.equal(vm.frozenWhilePaused, true)
   isDeaf = false
-  const { calls } = engine.vmm.of(id)
-  calls.length = 0
-  await (await engine.vms.resume(id)).done
-  const told = ['cont', 'identity.apply', 'thaw', 'set_link']
-  assert.deepEqual(
-    calls.filter((call) => told.includes(call)),
-    told,
-  )
+  await assertTold(engine, id)
   await (await engine.vms.pause(id, { toDisk: false })).done
+  const { calls } = engine.vmm.of(id)
   calls.length = 0
   await (await engine.vms.resume(id)).done
   assert.ok(!calls.includes('identity.apply'), 'it is told once')
@@ -303,14 +309,7 @@ test('an agent that does not answer in a guest that cannot be paused leaves the 
   assert.equal(engine.context.vms.find(id).state, 'running')
   isDeaf = false
   await (await engine.vms.pause(id, { toDisk: false })).done
-  const { calls } = engine.vmm.of(id)
-  calls.length = 0
-  await (await engine.vms.resume(id)).done
-  const told = ['cont', 'identity.apply', 'thaw', 'set_link']
-  assert.deepEqual(
-    calls.filter((call) => told.includes(call)),
-    told,
-  )
+  await assertTold(engine, id)
 })
 
 test('a QEMU that ends while its guest is to be paused leaves the vm failed', async () => {
@@ -469,12 +468,5 @@ test('a guest that the next daemon cannot tell that it came back stands until so
   const { state, frozenWhilePaused } = engine.context.vms.find(id)
   assert.deepEqual([state, frozenWhilePaused], ['paused', true])
   engine.vmm.interfere = () => {}
-  const { calls } = engine.vmm.of(id)
-  calls.length = 0
-  await (await engine.vms.resume(id)).done
-  const told = ['cont', 'identity.apply', 'thaw', 'set_link']
-  assert.deepEqual(
-    calls.filter((call) => told.includes(call)),
-    told,
-  )
+  await assertTold(engine, id)
 })

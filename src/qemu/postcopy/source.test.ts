@@ -6,14 +6,13 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { nodeNames } from '../machine.ts'
 import { pageBytes } from '../migration-stream/wire.ts'
-import { offerToQemu, type QemuProcess } from '../process.ts'
+import type { QemuProcess } from '../process.ts'
 import { counting } from '../testing/counting-firmware.ts'
 import { counterPasses, GuestFixture, readCounter, readWord, type TestTemplate } from '../testing/guest-fixture.ts'
+import { withoutUserfaultfd as skip } from '../testing/userfaultfd.ts'
 import { PageBitmap } from './page-bitmap.ts'
 import { type Connection, PostcopySource } from './source.ts'
 
-const offer = await offerToQemu()
-const skip = 'why' in offer && offer.why
 const zeroPage = Buffer.alloc(pageBytes)
 
 /** A captured guest, page by page. */
