@@ -89,9 +89,25 @@ test('what is not mapped, and a process that has ended, fail with both ways of c
   await assert.rejects(copyThroughFile(gone, [run(0, 1)], Buffer.alloc(4096)), { code: 'VMM_FAILED' })
 })
 
-test('a copy that is cancelled stops after the chunk it is at', async () => {
+test('a copy that was cancelled before is not begun', async () => {
   const bytes = Buffer.alloc(source.length)
   const signal = AbortSignal.abort(new Error('enough'))
   await assert.rejects(copyDelta(ram, [run(0, 10_000)], bytes, { signal }), { message: 'enough' })
-  assert.ok(bytes.subarray(-MiB).every((byte) => byte === 0))
+  assert.ok(bytes.every((byte) => byte === 0))
+})
+
+test('a copy that is cancelled meanwhile fails, and nobody writes any more', async () => {
+  const bytes = Buffer.alloc(source.length)
+  let looks = 0
+  // Aborted within the first chunk, however fast the other thread is meanwhile.
+  const signal = Object.assign(new AbortController().signal, {
+    throwIfAborted() {
+      looks += 1
+      if (looks > 1) throw new Error('enough')
+    },
+  })
+  await assert.rejects(copyDelta(ram, [run(0, 10_000)], bytes, { signal }), { message: 'enough' })
+  bytes.fill(0)
+  await breathe()
+  assert.ok(bytes.every((byte) => byte === 0))
 })

@@ -41,6 +41,7 @@ export async function copyDelta(
 }
 
 async function copyDirectly(job: CopyJob, { signal }: { signal?: AbortSignal }): Promise<void> {
+  signal?.throwIfAborted()
   askForHelp(job)
   try {
     for (let copied = copyNext(job); copied > 0; copied = copyNext(job)) {
